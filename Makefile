@@ -1,0 +1,53 @@
+# Two commands matter: `make book` and `make test`. Each makes the environment it needs, once.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+PIP_ARGS ?=
+BIN      := $(VENV)/bin
+READY    := $(VENV)/.ready
+BOOK     := _build/html
+PORT     ?= 8888
+
+.DEFAULT_GOAL := help
+.PHONY: help book test notebooks serve lint bench clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,test]"
+	@touch $@
+
+book: $(READY)  ## build the book, and say where it is
+	@$(BIN)/jupyter-book build --quiet -W --keep-going .
+	@echo
+	@echo "The book is ready. Open it in a browser:"
+	@echo "  file://$(CURDIR)/$(BOOK)/index.html"
+
+test: book  ## run everything: lint, library, parity, exercises, notebooks, book, browser
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python tools/notebooks.py --check
+	BOOK_HTML=$(CURDIR)/$(BOOK) $(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 chapters
+
+notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: every one)
+	@$(BIN)/python tools/notebooks.py $(if $(ALL),--all)
+
+serve: $(READY)  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --port=$(PORT) --notebook-dir=. chapters
+
+lint: $(READY)  ## check format and style
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+bench: $(READY)  ## time every heavy method against its peers and against the bare passes (DEVICE=cuda)
+	@$(BIN)/python benchmarks/run.py --device $(or $(DEVICE),cpu)
+
+clean:  ## remove what was built (not the environment)
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

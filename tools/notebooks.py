@@ -1,0 +1,120 @@
+"""Make the notebooks from their sources: ``lesson.md`` -> ``lesson.ipynb``, executed, with its outputs.
+
+    python tools/notebooks.py                     every notebook whose source has changed
+    python tools/notebooks.py --all               every notebook
+    python tools/notebooks.py chapters/02_gradients/lesson.md
+    python tools/notebooks.py --check             name the notebooks that differ from their source, run nothing
+
+A notebook is up to date when its cells are those of its source, and every cell has run. The library may have changed
+under it all the same: ``pytest --nbval`` finds that, and ``--all`` mends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL_TIMEOUT = 300  # seconds; a lesson takes less than 60 in all
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def sources() -> list[Path]:
+    """Every notebook source of the book: the MyST files in the chapters' folders."""
+    return sorted(ROOT.glob("chapters/*/*.md"))
+
+
+def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """What must be equal in a source and its notebook: each cell's kind, text and metadata."""
+    return [
+        (cell.cell_type, cell.source.strip(), _own_metadata(cell.metadata)) for cell in notebook.cells
+    ]
+
+
+def _own_metadata(metadata: dict) -> str:
+    kept = {key: value for key, value in metadata.items() if key not in ("execution", "trusted")}
+    return repr(sorted(kept.items()))
+
+
+def is_current(source: Path) -> bool:
+    """True when the notebook beside ``source`` has the same cells and every code cell has been executed."""
+    path = source.with_suffix(".ipynb")
+    if not path.exists():
+        return False
+    stored = nbformat.read(path, as_version=4)
+    executed = all(
+        cell.execution_count is not None
+        for cell in stored.cells
+        if cell.cell_type == "code" and cell.source.strip()
+    )
+    return executed and _cells(jupytext.read(source)) == _cells(stored)
+
+
+def _clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Leave in the stored notebook what another machine can show: no widget state, no timestamps."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("jupytext", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"  # stable: a diff shows what changed, not new random names
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+    return notebook
+
+
+def make(source: Path) -> float:
+    """Execute ``source`` and write the notebook beside it. Returns the seconds it took."""
+    notebook = jupytext.read(source)
+    started = time.perf_counter()
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    client.execute()
+    nbformat.write(_clean(notebook), source.with_suffix(".ipynb"))
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="*", type=Path, help="sources to look at (default: all)")
+    parser.add_argument("--all", action="store_true", help="execute also what has not changed")
+    parser.add_argument("--check", action="store_true", help="execute nothing; exit 1 if a notebook is out of date")
+    args = parser.parse_args()
+
+    chosen = [path.resolve().with_suffix(".md") for path in args.sources] or sources()
+    missing = [path for path in chosen if not path.exists()]
+    if missing:
+        parser.error(f"no such source: {', '.join(map(str, missing))}")
+    stale = chosen if args.all else [path for path in chosen if not is_current(path)]
+    if args.check:
+        for path in stale:
+            print(f"out of date: {path.with_suffix('.ipynb').relative_to(ROOT)} (run `make notebooks`)")
+        return 1 if stale else 0
+
+    for path in stale:
+        name = path.relative_to(ROOT)
+        print(f"{name} ...", flush=True)
+        try:
+            print(f"{name}: {make(path):.0f} s")
+        except CellExecutionError as error:
+            print(f"{name}: stopped\n{error}", file=sys.stderr)
+            return 1
+    if not stale:
+        print("every notebook is up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

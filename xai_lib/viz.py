@@ -1,0 +1,303 @@
+r"""Figures of the course: rows of images and heatmaps, and line plots.
+
+Importing this module sets matplotlib's defaults for the whole book: legible fonts, one resolution, nothing
+clipped.
+
+>>> import torch
+>>> from xai_lib import viz
+>>> photo, heatmap = torch.rand(3, 32, 32), torch.rand(32, 32)
+>>> figure = viz.panels([photo, heatmap, (photo, heatmap)], ["input", "heatmap", "overlay"])
+>>> [axis.get_title() for axis in figure.axes]
+['input', 'heatmap', 'overlay']
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Picture = Tensor | np.ndarray
+Panel = Picture | tuple[Picture, Picture]
+
+SEQUENTIAL = "inferno"  # perceptually uniform: equal steps of value look equal
+DIVERGING = "RdBu_r"  # white is zero, red speaks for the class, blue against it
+OVERLAY_OPACITY = 0.6
+
+# Okabe and Ito's colours, told apart by colour-blind readers; a marker and dashes each, for print in grey.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+
+mpl.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": 110,
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "figure.titlesize": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "image.cmap": SEQUENTIAL,
+        "image.interpolation": "nearest",  # a pixel is drawn as it is, not smoothed into its neighbours
+    }
+)
+
+
+def panels(
+    items: Sequence[Panel],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int | None = None,
+    signed: bool | None = None,
+    colorbar: str | None = None,
+    suptitle: str | None = None,
+    size: float = 2.6,
+    clip: float = 100.0,
+) -> Figure:
+    r"""Draw images, heatmaps and overlays side by side.
+
+    With ``colorbar`` all heatmaps share one scale, so that their colours can be compared; without it each
+    heatmap runs over its own range, and only its pattern can be read.
+
+    Args:
+        items: each an image :math:`(3, H, W)`, :math:`(1, H, W)` or :math:`(H, W, 3)` in [0, 1], a heatmap
+            :math:`(H, W)`, or a pair (image, heatmap) drawn as an overlay. A leading batch dimension of one
+            is dropped from an image. A pair's heatmap may be coarser than its image: it is stretched, not
+            smoothed.
+        titles: one for each item; long ones are wrapped.
+        columns: panels in a row; by default all in one row up to five, then rows of four.
+        signed: True draws heatmaps in blue and red around a white zero, False in ``inferno`` from the lowest
+            value (or zero); None decides by whether a value is negative.
+        colorbar: what the heatmaps' values are, with their unit; draws one colour bar for all.
+        suptitle: title of the whole figure.
+        size: width and height of a panel in inches.
+        clip: the scale ends at this percentile of the absolute values; larger values are drawn in the last
+            colour, and the colour bar's pointed ends say so.
+
+    Returns:
+        The figure; in a notebook call ``plt.show()`` next.
+
+    Raises:
+        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or the number
+            of titles differs from that of the items.
+    """
+    drawn = [_split(item, i) for i, item in enumerate(items)]
+    if not drawn:
+        raise ValueError("items is empty: give at least one image or heatmap")
+    if titles is not None and len(titles) != len(drawn):
+        raise ValueError(f"titles has {len(titles)} entries, but there are {len(drawn)} items")
+    if not 0 < clip <= 100:
+        raise ValueError(f"clip must be a percentile in (0, 100], got {clip}")
+    columns = columns or (len(drawn) if len(drawn) <= 5 else 4)
+    rows = math.ceil(len(drawn) / columns)
+    extra = (0.3 if titles is not None else 0.0) * rows + (0.35 if suptitle else 0.0)
+    figure = plt.figure(figsize=(columns * size + (0.9 if colorbar else 0.0), rows * size + extra))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+
+    maps = [heatmap for _, heatmap in drawn if heatmap is not None]
+    shared = _scale(maps, signed, clip) if colorbar and maps else None
+    for axis, (image, heatmap) in zip(axes, drawn, strict=False):
+        if heatmap is None:
+            _draw_image(axis, image)
+        else:
+            _draw_map(axis, image, heatmap, shared or _scale([heatmap], signed, clip))
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, title in zip(axes, titles or (), strict=False):
+        axis.set_title(wrap(title, size))
+    if shared:
+        _add_colorbar(figure, list(axes), maps, shared, colorbar)
+    if suptitle:
+        figure.suptitle(wrap(suptitle, columns * size))
+    return figure
+
+
+def curves(
+    x: Sequence[float] | Picture,
+    lines: Mapping[str, Sequence[float] | Picture],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str | None = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    size: tuple[float, float] = (5.6, 3.4),
+) -> Figure:
+    """Plot labelled lines over one horizontal axis; each has its own colour, marker and dash pattern.
+
+    Args:
+        x: the horizontal axis, of length K.
+        lines: label to K values.
+        xlabel, ylabel: what the axes are, with their unit.
+        title: title of the figure.
+        xscale, yscale: "linear" or "log".
+        bands: label to (lower, upper), K values each, shaded around the line of that label.
+        size: width and height in inches.
+
+    Returns:
+        The figure; draw more on ``figure.axes[0]``.
+
+    Raises:
+        ValueError: if there are no lines, more than can be told apart, or a line is not as long as ``x``.
+
+    >>> figure = curves([1, 2, 4], {"measured": [1.0, 0.5, 0.25]}, xlabel="samples", ylabel="variance")
+    >>> figure.axes[0].get_xlabel()
+    'samples'
+    """
+    if not 1 <= len(lines) <= len(COLORS):
+        raise ValueError(f"lines has {len(lines)} entries; between 1 and {len(COLORS)} can be told apart")
+    x = to_array(x)
+    figure = plt.figure(figsize=size)
+    axis = figure.subplots()
+    for i, (label, y) in enumerate(lines.items()):
+        y = to_array(y)
+        if y.shape != x.shape:
+            raise ValueError(f"lines[{label!r}] has shape {y.shape}, but x has shape {x.shape}")
+        # Markers on about twenty points only: on a dense curve they would hide the dashes.
+        every = max(1, len(x) // 20)
+        axis.plot(
+            x,
+            y,
+            label=label,
+            color=COLORS[i],
+            marker=MARKERS[i],
+            linestyle=DASHES[i],
+            markevery=every,
+            markersize=5,
+        )
+        if bands and label in bands:
+            low, high = (to_array(edge) for edge in bands[label])
+            axis.fill_between(x, low, high, color=COLORS[i], alpha=0.18, linewidth=0)
+    axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+    if title:
+        axis.set_title(wrap(title, size[0]))
+    axis.grid(True, alpha=0.25)
+    if len(lines) > 1:
+        axis.legend(frameon=False)
+    return figure
+
+
+def to_array(values: Any) -> np.ndarray:
+    """Values as a numpy array on the host, whatever they are: a tensor (on any device), a list, an array."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().float() if values.is_floating_point() else values.detach().cpu()
+        return values.numpy()
+    return np.asarray(values)
+
+
+def to_pixels(image: Picture, name: str = "image") -> np.ndarray:
+    """An image as an array :math:`(H, W, 3)` in [0, 1].
+
+    Args:
+        image: :math:`(3, H, W)`, :math:`(1, H, W)`, :math:`(H, W, 3)`, each also with a leading batch
+            dimension of one; floats in [0, 1] (up to rounding) or bytes.
+        name: what to call it in an error.
+
+    Raises:
+        ValueError: if it has another shape, or values outside [0, 1].
+    """
+    array = to_array(image)
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
+        array = array.transpose(1, 2, 0)
+    elif array.ndim == 3 and array.shape[0] == 3:  # (3, H, 3): channels first, as everywhere in the course
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] not in (1, 3):
+        raise ValueError(
+            f"{name} must be an image (3, H, W), (1, H, W) or (H, W, 3), got shape {array.shape}"
+        )
+    array = array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)
+    if not (np.isfinite(array).all() and array.min() >= -1e-3 and array.max() <= 1 + 1e-3):
+        raise ValueError(
+            f"{name} has values in [{array.min():.3g}, {array.max():.3g}], an image has [0, 1]; "
+            "if it is a heatmap, give it as (H, W)"
+        )
+    return np.broadcast_to(array.clip(0, 1), (*array.shape[:2], 3))
+
+
+def wrap(text: str, inches: float) -> str:
+    """Text broken into lines that fit a width at the book's title size; its own line breaks stay."""
+    width = max(8, int(inches * 14))  # a character is about 0.07 inch wide
+    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+
+
+def _split(item: Panel, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """An item as (image or None, heatmap or None), checked."""
+    name = f"items[{index}]"
+    if isinstance(item, (tuple, list)):
+        if len(item) != 2:
+            raise ValueError(f"{name} must be a pair (image, heatmap), got {len(item)} entries")
+        return to_pixels(item[0], f"{name}[0]"), _check_map(to_array(item[1]), f"{name}[1]")
+    array = to_array(item)
+    return (None, _check_map(array, name)) if array.ndim == 2 else (to_pixels(array, name), None)
+
+
+def _check_map(heatmap: np.ndarray, name: str) -> np.ndarray:
+    if heatmap.ndim == 3 and heatmap.shape[0] == 1:  # in a pair there is no doubt that it is a heatmap
+        heatmap = heatmap[0]
+    if heatmap.ndim != 2:
+        raise ValueError(f"{name} must be a heatmap (H, W), got shape {heatmap.shape}")
+    heatmap = heatmap.astype(np.float64)
+    if not np.isfinite(heatmap).all():
+        raise ValueError(f"{name} contains NaN or infinity")
+    return heatmap
+
+
+def _scale(maps: Sequence[np.ndarray], signed: bool | None, clip: float) -> tuple[str, Normalize]:
+    """Colour map and value range that fit all the maps."""
+    values = np.concatenate([heatmap.ravel() for heatmap in maps])
+    top = float(np.percentile(np.abs(values), clip)) or float(np.abs(values).max()) or 1.0
+    if signed or (signed is None and values.min() < 0):
+        return DIVERGING, Normalize(-top, top)
+    return SEQUENTIAL, Normalize(min(0.0, float(values.min())), top)
+
+
+def _draw_image(axis: Axes, image: np.ndarray | None) -> None:
+    axis.imshow(image, interpolation="antialiased")  # a photograph may be smoothed; a heatmap may not
+
+
+def _draw_map(
+    axis: Axes, image: np.ndarray | None, heatmap: np.ndarray, scale: tuple[str, Normalize]
+) -> None:
+    cmap, norm = scale
+    if image is None:
+        axis.imshow(heatmap, cmap=cmap, norm=norm)
+        return
+    height, width = image.shape[:2]
+    axis.imshow(image.mean(2), cmap="gray", vmin=0, vmax=1)  # grey: all colour on the panel is the heatmap's
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axis.imshow(heatmap, cmap=cmap, norm=norm, alpha=OVERLAY_OPACITY, extent=extent)
+
+
+def _add_colorbar(
+    figure: Figure, axes: list[Axes], maps: Sequence[np.ndarray], scale: tuple[str, Normalize], label: str
+) -> None:
+    cmap, norm = scale
+    above = max(float(heatmap.max()) for heatmap in maps) > norm.vmax * (1 + 1e-9)
+    below = min(float(heatmap.min()) for heatmap in maps) < norm.vmin - 1e-9 * abs(norm.vmin)
+    extend = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
+    bar = figure.colorbar(
+        ScalarMappable(norm, cmap), ax=axes, shrink=0.85, pad=0.02, extend=extend[above, below], aspect=25
+    )
+    bar.set_label(wrap(label, 2.6))
+    bar.outline.set_visible(False)

@@ -96,8 +96,8 @@ def panels(
         The figure; in a notebook call ``plt.show()`` next.
 
     Raises:
-        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or the number
-            of titles differs from that of the items.
+        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or there are not
+            as many titles as items.
     """
     drawn = [_split(item, i) for i, item in enumerate(items)]
     if not drawn:
@@ -108,7 +108,9 @@ def panels(
         raise ValueError(f"clip must be a percentile in (0, 100], got {clip}")
     columns = columns or (len(drawn) if len(drawn) <= 5 else 4)
     rows = math.ceil(len(drawn) / columns)
-    extra = (0.3 if titles is not None else 0.0) * rows + (0.35 if suptitle else 0.0)
+    titles = [wrap(title, size) for title in titles or ()]
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    extra = (0.2 * lines + 0.1) * rows + (0.35 if suptitle else 0.0)
     figure = plt.figure(figsize=(columns * size + (0.9 if colorbar else 0.0), rows * size + extra))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
 
@@ -121,8 +123,8 @@ def panels(
             _draw_map(axis, image, heatmap, shared or _scale([heatmap], signed, clip))
     for axis in axes:
         axis.set_axis_off()
-    for axis, title in zip(axes, titles or (), strict=False):
-        axis.set_title(wrap(title, size))
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title)
     if shared:
         _add_colorbar(figure, list(axes), maps, shared, colorbar)
     if suptitle:

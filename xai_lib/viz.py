@@ -96,8 +96,8 @@ def panels(
         The figure; in a notebook call ``plt.show()`` next.
 
     Raises:
-        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or there are not
-            as many titles as items.
+        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or
+            there are not as many titles as items.
     """
     drawn = [_split(item, i) for i, item in enumerate(items)]
     if not drawn:
@@ -111,7 +111,9 @@ def panels(
     titles = [wrap(title, size) for title in titles or ()]
     lines = max((title.count("\n") + 1 for title in titles), default=0)
     extra = (0.2 * lines + 0.1) * rows + (0.35 if suptitle else 0.0)
-    figure = plt.figure(figsize=(columns * size + (0.9 if colorbar else 0.0), rows * size + extra))
+    figure = plt.figure(
+        figsize=(columns * size + (0.9 if colorbar else 0.0), rows * size + extra), layout="compressed"
+    )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
 
     maps = [heatmap for _, heatmap in drawn if heatmap is not None]

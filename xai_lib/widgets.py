@@ -1,8 +1,7 @@
 r"""Things to move and to answer on a page: explorers, quizzes, live controls.
 
 The static page has no kernel. So an explorer is computed beforehand, frame by frame, and carries two faces:
-an ipywidgets view where a kernel runs, and self-contained HTML elsewhere (a native slider, no library, nothing
-fetched).
+an ipywidgets view where a kernel runs, and self-contained HTML elsewhere (a native slider, nothing fetched).
 
 >>> import numpy as np
 >>> from xai_lib import widgets
@@ -62,8 +61,8 @@ def frames(
         An object that a notebook displays.
 
     Raises:
-        ValueError: if there are no frames, the numbers of frames, labels and captions differ, a text is empty, or
-            the frames are not all of one size.
+        ValueError: if there are no frames, the numbers of frames, labels and captions differ, a text is
+            empty, or the frames are not all of one size.
     """
     grid = bool(figures) and isinstance(figures[0], (list, tuple))
     rows = [list(row) for row in figures] if grid else [list(figures)]

@@ -1,12 +1,40 @@
 """Explain image classifiers, and test the explanations.
 
-Every explainer is ``explain(model, x, target=None, *, options) -> Tensor``: images in [0, 1] go in, an attribution or a
-heatmap comes out, on the images' device, and the model is left exactly as it was found.
+Every explainer is ``explain(model, x, target=None, *, options) -> Tensor``: images in [0, 1] go in,
+an attribution or a heatmap comes out, on the images' device, and the model is left exactly as it was found.
 
 >>> from xai_lib import gradient
 >>> gradient(model, x).shape
 torch.Size([2, 3, 64, 64])
 """
 
-from xai_lib.data import PHOTOS, load_photo
+from xai_lib.data import PHOTOS, SHAPE_CLASSES, Shapes, digits, load_photo, shapes
+from xai_lib.gradients import (
+    deconvnet,
+    gradient,
+    gradient_x_input,
+    guided_backprop,
+    integrated_gradients,
+    smooth_grad,
+)
+from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
 from xai_lib.models import load_model
+
+__all__ = [
+    "PHOTOS",
+    "SHAPE_CLASSES",
+    "Shapes",
+    "deconvnet",
+    "digits",
+    "fingerprint",
+    "gradient",
+    "gradient_x_input",
+    "guided_backprop",
+    "integrated_gradients",
+    "load_model",
+    "load_photo",
+    "normalize",
+    "shapes",
+    "smooth_grad",
+    "to_heatmap",
+]

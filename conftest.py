@@ -1,0 +1,16 @@
+"""What every test may use; kept at the root so that the library's doctests see it too."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    """The names that docstring examples use: a small classifier and two images."""
+    from tests.architectures import Plain, build
+
+    doctest_namespace.update(
+        torch=torch,
+        model=build(Plain),
+        x=torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)),
+    )

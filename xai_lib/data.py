@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +71,369 @@ def load_photo(name: str, size: int = 224) -> Tensor:
     square = photo[..., top : top + side, left : left + side]
     resized = F.interpolate(square, (size, size), mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp(0, 1).contiguous()  # bicubic weights overshoot at edges
+
+
+# --- shapes ---------------------------------------------------------------------------------------------
+
+SHAPE_CLASSES = ("circle", "square", "triangle", "star", "ring", "cross", "heart", "crescent")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Rendered scenes with everything that is known about them.
+
+    Attributes:
+        images: :math:`(n, 3, S, S)`, in [0, 1].
+        labels: index into :data:`SHAPE_CLASSES`, :math:`(n,)`.
+        masks: pixels whose centre lies in the object, :math:`(n, S, S)`, bool.
+        boxes: tight box of the mask, :math:`(n, 4)`, as x0, y0, x1, y1: ``mask[y0:y1, x0:x1]`` has it all.
+        tagged: which images carry the watermark, :math:`(n,)`, bool.
+        tag_masks: pixels that the watermark covers, :math:`(n, S, S)`, bool.
+        marked: which images carry the shortcut, :math:`(n,)`, bool.
+        mark_masks: pixels that the shortcut covers, :math:`(n, S, S)`, bool.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor
+    boxes: Tensor
+    tagged: Tensor
+    tag_masks: Tensor
+    marked: Tensor
+    mark_masks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def shapes(
+    n: int,
+    size: int = 112,
+    seed: int = 0,
+    watermark: Mapping[str, float] | None = None,
+    shortcut: Mapping[str, float] | None = None,
+    device: torch.device | str = "cpu",
+) -> Shapes:
+    r"""Scenes with one object of eight classes, where the class can be told from the outline only.
+
+    An object of random size, rotation, place and colour stands before a random texture and a bent bar that is
+    of no class. All classes have the same area, contrasts and places, and as many images as each other.
+
+    The scenes depend on ``seed`` and ``n`` only: with another ``watermark`` or ``shortcut``, the same seed
+    gives the same pixels everywhere but under the tag or the mark. So ``shapes(n, seed=s)`` and
+    ``shapes(n, seed=s, watermark={"star": 1.0})`` are exact counterfactuals of each other.
+
+    Args:
+        n: number of scenes.
+        size: side of the images in pixels, at least 48.
+        seed: chooses the scenes.
+        watermark: class name → probability of a small "© xai" in the lower left corner.
+        shortcut: class name → probability of the other mark, the one that ``"clever_hans_2"`` learnt; what it
+            looks like is for the reader of chapter 1 to find out (``mark_masks`` tells).
+        device: where to render. The random draws are made on the CPU, so scenes are the same everywhere.
+
+    Returns:
+        A :class:`Shapes`.
+
+    Raises:
+        ValueError: if ``n``, ``size`` or ``seed`` is not a whole number or too small, or a class name or a
+            probability in ``watermark`` or ``shortcut`` is not one.
+
+    >>> scenes = shapes(16, watermark={"star": 1.0})
+    >>> scenes.images.shape, int(scenes.tagged.sum())
+    (torch.Size([16, 3, 112, 112]), 2)
+    """
+    n, size, seed = _whole("n", n, least=1), _whole("size", size, least=48), _whole("seed", seed, least=0)
+    tag_shares, mark_shares = _shares("watermark", watermark), _shares("shortcut", shortcut)
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n)[torch.randperm(n, generator=draws)] % len(SHAPE_CLASSES)
+    scene = _Draws(torch.rand(n, _Draws.COUNT, generator=draws))
+    images, masks = _render(scene, labels, size, torch.device(device))
+    labels = labels.to(device)
+    # Each stamp has a generator of its own, and draws for every image: the scenes never notice.
+    tagged, tag_masks = _stamp(images, labels, tag_shares, seed ^ 0x0A11CE, _TAG, corner="lower left")
+    marked, mark_masks = _stamp(images, labels, mark_shares, seed ^ 0x0B0B0B, _mark(size), corner="right")
+    return Shapes(images, labels, masks, _boxes(masks), tagged, tag_masks, marked, mark_masks)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    r"""Handwritten digits, from scikit-learn's installed package.
+
+    Returns:
+        Images :math:`(1797, 1, 8, 8)` in [0, 1], and labels :math:`(1797,)`.
+
+    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository.
+
+    >>> images, labels = digits()
+    >>> images.shape, labels.shape
+    (torch.Size([1797, 1, 8, 8]), torch.Size([1797]))
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return torch.from_numpy(data.images).float()[:, None] / 16, torch.from_numpy(data.target).long()
+
+
+# --- the eight outlines: signed distances, negative inside, each of area π ------------------------------
+
+
+def _circle(x: Tensor, y: Tensor) -> Tensor:
+    return torch.hypot(x, y) - 1
+
+
+def _square(x: Tensor, y: Tensor) -> Tensor:
+    return torch.maximum(x.abs(), y.abs()) - math.sqrt(math.pi) / 2
+
+
+def _triangle(x: Tensor, y: Tensor) -> Tensor:
+    slanted = x.abs() * (math.sqrt(3) / 2) - y * 0.5  # both upper sides at once, by symmetry
+    return torch.maximum(slanted, y) - math.sqrt(math.pi / (3 * math.sqrt(3)))
+
+
+def _star(x: Tensor, y: Tensor) -> Tensor:
+    outer, ratio = 1.5413, 0.45  # area 5 · outer² · ratio · sin 36°
+    x = x.abs()
+    for angle in (
+        3 * math.pi / 5,
+        math.pi / 5,
+    ):  # fold the half plane until one tip is left, from -36° to 36°
+        c, s = math.cos(angle), math.sin(angle)
+        beyond = (x * c + y * s).clamp(min=0)  # what lies past the line at this angle from upwards: mirror it
+        x, y = x - 2 * beyond * c, y - 2 * beyond * s
+    # by symmetry one edge is left, from the tip (0, -outer) to the notch at 36°
+    ex, ey = ratio * math.sin(math.pi / 5), 1 - ratio * math.cos(math.pi / 5)
+    return (x.abs() * ey - (y + outer) * ex) / math.hypot(ex, ey)
+
+
+def _ring(x: Tensor, y: Tensor) -> Tensor:
+    return (torch.hypot(x, y) - 1).abs() - 0.25  # radii 0.75 and 1.25
+
+
+def _cross(x: Tensor, y: Tensor) -> Tensor:
+    long, thick = 1.189, 0.3963
+    x, y = x.abs(), y.abs()
+    return torch.maximum(torch.maximum(x, y) - long, torch.minimum(x, y) - thick)
+
+
+def _heart(x: Tensor, y: Tensor) -> Tensor:
+    half = math.sqrt(math.pi / (4 + math.pi))  # half the side of a square on its tip, with two half discs
+    x, y = x.abs(), y - 0.25
+    u, v = (x - y) / math.sqrt(2), (x + y) / math.sqrt(2)
+    lobe = torch.hypot(u - half, v) - half
+    return torch.minimum(lobe, torch.maximum(u.abs(), v.abs()) - half)
+
+
+def _crescent(x: Tensor, y: Tensor) -> Tensor:
+    x = x - 0.25  # the moon's centre of mass lies left of its disc's
+    return torch.maximum(torch.hypot(x, y) - 1.4, 1.0313 - torch.hypot(x - 0.6, y))
+
+
+_OUTLINES = (_circle, _square, _triangle, _star, _ring, _cross, _heart, _crescent)
+_REACH = 1.65  # no outline goes further from its centre
+
+
+# --- rendering ------------------------------------------------------------------------------------------
+
+_CHUNK = {"cpu": 8, "cuda": 256}  # images at once: a processor's cache should hold a few layers of them
+
+
+class _Draws:
+    """Uniform draws that make up the scenes, one row a scene, taken column by column under readable names."""
+
+    COARSE, FINE = 6, 28  # sides of the grids of random values behind the textures
+    COUNT = COARSE**2 + FINE**2 + 40
+
+    def __init__(self, rows: Tensor) -> None:
+        grids = (self.COARSE**2, self.FINE**2, 40)
+        self.coarse, self.fine, self.columns = rows.split(grids, dim=1)
+        self.taken = 0
+
+    def some(self, rows: Tensor) -> _Draws:
+        part = object.__new__(_Draws)
+        part.coarse, part.fine, part.columns, part.taken = (
+            self.coarse[rows],
+            self.fine[rows],
+            self.columns[rows],
+            0,
+        )
+        return part
+
+    def uniform(self, low: float, high: float, count: int = 1) -> Tensor:
+        """The next ``count`` columns, between ``low`` and ``high``: (m, count, 1, 1)"""
+        self.taken += count
+        columns = self.columns[:, self.taken - count : self.taken]
+        return (low + (high - low) * columns)[:, :, None, None]
+
+
+def _render(scene: _Draws, labels: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (n, 3, S, S) and masks (n, S, S), a chunk of one class at a time."""
+    images = torch.empty(len(labels), 3, size, size, device=device)
+    masks = torch.empty(len(labels), size, size, dtype=torch.bool, device=device)
+    axis = (torch.arange(size, device=device) + 0.5) / size
+    y, x = axis[:, None], axis[None, :]
+    for k, outline in enumerate(_OUTLINES):
+        for rows in (labels == k).nonzero()[:, 0].split(_CHUNK.get(device.type, 64)):
+            images[rows], masks[rows] = _paint(scene.some(rows), outline, x, y, device)
+    return images, masks
+
+
+def _paint(draw: _Draws, outline, x: Tensor, y: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    draw.coarse, draw.fine, draw.columns = (t.to(device) for t in (draw.coarse, draw.fine, draw.columns))
+    size = x.shape[-1]
+    coarse, fine = _noise(draw.coarse, size), _noise(draw.fine, size)  # (m, 1, S, S), in [-1, 1]
+
+    level = draw.uniform(0.2, 0.8)
+    ground = level + draw.uniform(-0.15, 0.15, 3)  # (m, 3, 1, 1)
+    image = ground + _texture(draw, x, y, coarse, fine) * draw.uniform(-0.22, 0.22, 3)  # (m, 3, S, S)
+
+    bar = _coverage(_bent_bar(draw, x, y), size)
+    image = image.lerp(_contrasting(draw, level), bar)
+
+    scale = draw.uniform(0.12, 0.22)
+    reach = _REACH * scale
+    cx, cy = (reach + (1 - 2 * reach) * draw.uniform(0, 1) for _ in range(2))  # wholly inside the image
+    u, v = _turn(x - cx, y - cy, draw.uniform(0, 2 * math.pi))
+    distance = outline(u / scale, v / scale) * scale  # (m, 1, S, S)
+    colour = _contrasting(draw, level) + 0.1 * (coarse + fine)
+    return image.lerp(colour, _coverage(distance, size)).clamp_(0, 1), distance[:, 0] <= 0
+
+
+def _noise(grid: Tensor, size: int) -> Tensor:
+    side = math.isqrt(grid.shape[1])
+    grid = (2 * grid - 1).view(-1, 1, side, side)
+    return F.interpolate(grid, (size, size), mode="bilinear", align_corners=False)  # (m, 1, S, S)
+
+
+# weights of coarse noise, fine noise, waves; whether waves cross; how far coarse noise bends them
+_TEXTURES = (
+    (1.3, 0.3, 0.0, 0.0, 0.0),  # clouds
+    (0.3, 1.3, 0.0, 0.0, 0.0),  # grain
+    (0.2, 0.2, 1.0, 0.0, 0.0),  # stripes
+    (0.2, 0.2, 1.0, 1.0, 0.0),  # checks
+    (0.0, 0.3, 1.0, 0.0, 4.0),  # wood
+)
+
+
+def _texture(draw: _Draws, x: Tensor, y: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
+    """One of five kinds, (m, 1, S, S), about zero."""
+    kind = (draw.uniform(0, len(_TEXTURES)).long().clamp(max=len(_TEXTURES) - 1))[:, 0, 0, 0]
+    table = torch.tensor(_TEXTURES, device=x.device)[kind]  # (m, 5)
+    clouds, grain, waves, crossing, bend = table[..., None, None, None].unbind(1)  # each (m, 1, 1, 1)
+    u, v = _turn(x, y, draw.uniform(0, math.pi))
+    pitch = draw.uniform(15, 60)
+    wave = torch.sin(u * pitch + draw.uniform(0, 2 * math.pi) + bend * coarse)
+    across = torch.sin(v * pitch + draw.uniform(0, 2 * math.pi))
+    return clouds * coarse + grain * fine + waves * wave * (1 - crossing + crossing * across)
+
+
+def _bent_bar(draw: _Draws, x: Tensor, y: Tensor) -> Tensor:
+    """Signed distance of two thin bars that share an end: a distractor of no class."""
+    x, y = x - draw.uniform(0.1, 0.9), y - draw.uniform(0.1, 0.9)
+    turn, bend = draw.uniform(0, 2 * math.pi), draw.uniform(0.5, math.pi)
+    nearest = None
+    for angle in (turn, turn + bend):
+        along, aside = _turn(x, y, angle)
+        past = along - along.clamp(min=torch.zeros_like(turn), max=draw.uniform(0.12, 0.4))
+        d = torch.hypot(past, aside)
+        nearest = d if nearest is None else torch.minimum(nearest, d)
+    return nearest - draw.uniform(0.008, 0.03)
+
+
+def _contrasting(draw: _Draws, level: Tensor) -> Tensor:
+    """A colour (m, 3, 1, 1) clearly lighter or darker than the ground, whichever there is room for."""
+    step, up = draw.uniform(0.3, 0.5), draw.uniform(0, 1) < 0.5
+    up = (up & (level + step < 0.95)) | (level - step < 0.05)
+    return torch.where(up, level + step, level - step) + draw.uniform(-0.2, 0.2, 3)
+
+
+def _turn(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    c, s = angle.cos(), angle.sin()
+    return c * x + s * y, c * y - s * x
+
+
+def _coverage(distance: Tensor, size: int) -> Tensor:
+    """How much of a pixel lies inside, from the signed distance of its centre: anti-aliasing."""
+    return (0.5 - distance * size).clamp_(0, 1)
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    def ends(line: Tensor) -> tuple[Tensor, Tensor]:  # first True, and one past the last
+        line = line.int()
+        return line.argmax(1), line.shape[1] - line.flip(1).argmax(1)
+
+    (x0, x1), (y0, y1) = ends(masks.any(1)), ends(masks.any(2))
+    return torch.stack([x0, y0, x1, y1], dim=1)
+
+
+# --- stamps ---------------------------------------------------------------------------------------------
+
+# "© xai" in a bitmap font of our own; a light glyph on a dark strip shows on any ground
+_GLYPHS = """
+.#####...............................
+#.....#..................#...........
+#..##.#..................#...........
+#.#...#...#...#...###................
+#.#...#....#.#.......#...#...........
+#..##.#.....#......###...#...........
+#.....#....#.#....#..#...#...........
+.#####....#...#....###...#...........
+"""
+
+
+def _tag() -> tuple[Tensor, Tensor]:
+    """Brightness and opacity of the watermark, (h, w) each."""
+    rows = [line for line in _GLYPHS.split()]
+    lit = torch.tensor([[c == "#" for c in row] for row in rows])
+    lit = F.pad(lit[:, : lit.any(0).nonzero().max() + 1], (2, 2, 1, 1))
+    return lit.float(), torch.where(lit, 0.9, 0.5)
+
+
+def _mark(size: int) -> tuple[Tensor, Tensor]:
+    """Brightness and opacity of the shortcut, (h, w) each: a scanner's streak, as high as the image."""
+    brightness = torch.tensor([0.0, 1.0, 1.0, 0.0]).expand(size, 4)
+    return brightness, torch.full((size, 4), 0.7)
+
+
+_TAG = _tag()
+
+
+def _stamp(
+    images: Tensor, labels: Tensor, shares: Tensor, seed: int, stamp: tuple[Tensor, Tensor], corner: str
+) -> tuple[Tensor, Tensor]:
+    """Blend the stamp into its share of the images, in place; which images (n,), and where (n, S, S)."""
+    n, size = len(images), images.shape[-1]
+    draws = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    chosen = draws[:, 0] < shares.to(images.device)[labels]
+    where = torch.zeros(n, size, size, dtype=torch.bool, device=images.device)
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return chosen, where
+    brightness, opacity = (t.to(images.device) for t in stamp)
+    (h, w), jitter = opacity.shape, (draws[rows, 1:] * 6).long() + 2  # 2 to 7 pixels from the edges
+    top = size - h - jitter[:, 0] if h < size else torch.zeros_like(jitter[:, 0])
+    left = jitter[:, 1] if corner == "lower left" else size - w - jitter[:, 1]
+    y = (top[:, None] + torch.arange(h, device=images.device))[:, :, None]  # (m, h, 1)
+    x = (left[:, None] + torch.arange(w, device=images.device))[:, None, :]  # (m, 1, w)
+    i = rows[:, None, None]
+    before = images[i, :, y, x]  # (m, h, w, 3)
+    images[i, :, y, x] = before + opacity[..., None] * (brightness[..., None] - before)
+    where[i, y, x] = True
+    return chosen, where
+
+
+# --- input checks ---------------------------------------------------------------------------------------
+
+
+def _shares(name: str, shares: Mapping[str, float] | None) -> Tensor:
+    """Probability of a stamp for each class, (8,)."""
+    result = torch.zeros(len(SHAPE_CLASSES))
+    for key, share in (shares or {}).items():
+        if key not in SHAPE_CLASSES:
+            raise ValueError(f"{name}: no class is called {key!r}; there are {', '.join(SHAPE_CLASSES)}")
+        if not 0 <= share <= 1:  # also refuses NaN
+            raise ValueError(f"{name}: the probability for {key!r} must lie between 0 and 1, got {share!r}")
+        result[SHAPE_CLASSES.index(key)] = share
+    return result
 
 
 def _whole(name: str, value: int, least: int) -> int:

@@ -1,12 +1,12 @@
 """Classifiers to explain: images in [0, 1] in, logits out, and the names of the layers that matter.
 
 Every model starts with its own normalisation, so masks, blurs and attacks live in pixel space, and carries
-three attributes: ``labels`` (class names), ``cam_layer`` (dotted name of the last convolutional activation) and
-``head`` (dotted name of the last linear layer); either name is None where a network has no such layer.
+three attributes: ``labels`` (class names), ``cam_layer`` (dotted name of the last convolutional activation)
+and ``head`` (dotted name of the last linear layer); either name is None where a network has no such layer.
 
 >>> model = load_model("small_gap")
 >>> model.cam_layer, model.head, len(model.labels)
-('features.16', 'classifier', 8)
+('features.12', 'classifier', 8)
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _readable(key: str) -> str:
 
 # --- the course's own networks ---------------------------------------------------------------------
 
-TRUNK = (16, "pool", 32, "pool", 64, 64, "pool", 64, 64)  # channels of each 3×3 convolution; halvings between
+TRUNK = (12, "pool", 24, "pool", 48, "pool", 64, 64)  # channels of each 3×3 convolution; halvings between
 
 
 def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool = False) -> Classifier:

@@ -14,6 +14,7 @@ an ipywidgets view where a kernel runs, and self-contained HTML elsewhere (a nat
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import importlib.resources
@@ -23,6 +24,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -302,12 +304,30 @@ class Live(_Displayed):
         """The function under ipywidgets' controls, called once so that there is something to see."""
         import ipywidgets
 
-        view = ipywidgets.interactive(self.function, **self.controls)
-        for control in view.children[:-1]:
+        controls = {
+            name: ipywidgets.interactive.widget_from_abbrev(control)
+            for name, control in self.controls.items()
+        }
+        for name, control in controls.items():
+            if control is None:
+                raise ValueError(
+                    f"{name}={self.controls[name]!r} is not something that a control can be made from"
+                )
+            control.description = control.description or name.replace("_", " ")
+            control.style = {"description_width": "initial"}
             if hasattr(control, "continuous_update"):
                 control.continuous_update = False  # a model runs at each step: wait until the slider rests
-        view.update()
-        return view
+        result = ipywidgets.VBox()
+
+        def run(_: Any = None) -> None:
+            result.children = _captured(
+                self.function, {name: control.value for name, control in controls.items()}
+            )
+
+        for control in controls.values():
+            control.observe(run, "value")
+        run()
+        return ipywidgets.VBox([*controls.values(), result])
 
 
 def _has_kernel() -> bool:
@@ -317,6 +337,24 @@ def _has_kernel() -> bool:
     except ImportError:
         return False
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _captured(function: Callable[..., Any], values: dict[str, Any]) -> list[Any]:
+    """What a call prints and draws, as widgets. An error is shown where its reader looks, not in a log."""
+    import ipywidgets
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), plt.ioff():
+        before = set(plt.get_fignums())
+        with mock.patch.object(plt, "show", lambda *_, **__: None):
+            try:
+                function(**values)
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}")
+        drawn = [plt.figure(number) for number in plt.get_fignums() if number not in before]
+    images = [_encode(figure)[0] for figure in drawn]
+    text = [ipywidgets.HTML(f"<pre>{_escape(printed.getvalue())}</pre>")] if printed.getvalue() else []
+    return text + [ipywidgets.Image(value=data, format=kind) for kind, data in images]
 
 
 def _encode(frame: Frame) -> tuple[tuple[str, bytes], tuple[int, int]]:

@@ -10,8 +10,8 @@ from sphinx.application import Sphinx
 def drop_thebe(app: Sphinx) -> None:
     """Leave out sphinx-thebe, which Jupyter Book always loads.
 
-    It writes the address of a script on another host into every page, twice, and the second time is an error in the
-    browser's console. The course's pages run nothing on a remote kernel.
+    It writes the address of a script on another host into every page, twice, and the second time is an error in
+    the browser's console. The course's pages run nothing on a remote kernel.
     """
     for name, listeners in app.events.listeners.items():
         app.events.listeners[name] = [
@@ -20,7 +20,7 @@ def drop_thebe(app: Sphinx) -> None:
 
 
 def mend_roles(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Give the entries of the bibliography, which docutils puts in a list, the role that a list's children have."""
+    """Make the entries of the bibliography, which docutils puts in a list, items of that list."""
     if "citation-list" in context.get("body", ""):
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 

@@ -1,7 +1,14 @@
 """What every test may use; kept at the root so that the library's doctests see it too."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # tests import `tests.architectures`, whichever way pytest starts
 
 
 @pytest.fixture(autouse=True)

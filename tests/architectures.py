@@ -138,3 +138,11 @@ def build(kind: type[nn.Module], seed: int = 0, **options) -> nn.Module:
 def images(n: int, size: tuple[int, int] = (17, 21), seed: int = 0, **options) -> Tensor:
     """Random images in [0, 1], (n, 3, *size)."""
     return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed)).to(**options)
+
+
+def relative_error(ours: Tensor, reference: Tensor) -> float:
+    """Largest difference, relative to the reference's largest value; the reference must not be zero."""
+    assert ours.shape == reference.shape
+    largest = reference.abs().max()
+    assert largest > 0, "the reference is zero everywhere: nothing is compared"
+    return ((ours - reference).abs().max() / largest).item()

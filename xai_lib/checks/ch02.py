@@ -1,9 +1,13 @@
 """Checks of chapter 2, gradients: on models so small that every mistake can be computed and recognised."""
 
+import math
+import weakref
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from ._framework import Mistake, compare, exercise, expect, tensor
+from ._framework import Mistake, NotAttempted, Wrong, close, compare, exercise, expect, fail, run, tensor
 
 
 def _smooth_classifier(seed: int = 0) -> nn.Module:
@@ -115,3 +119,890 @@ def simple_gradient(answer) -> str:
         "`backward()` fills every `.grad` there is; `torch.autograd.grad(score, x)` fills none.",
     )
     return "one signed gradient an image, of its own target's logit, the same alone or in a batch."
+
+
+@exercise("2.2", "From a gradient to a heatmap")
+def heatmap(answer) -> str:
+    signed = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    signed = signed * torch.tensor([1.0, 0.01, 30.0], dtype=torch.float64).view(-1, 1, 1, 1)
+    signed[:, :, 2, 2] = torch.tensor([[-9.0, 0.1, 0.2], [-0.09, 0.0, 0.01], [-270.0, 3.0, 6.0]])
+
+    def share(maps: Tensor) -> Tensor:
+        return maps / maps.abs().amax(dim=(1, 2), keepdim=True)
+
+    def min_max(maps: Tensor) -> Tensor:
+        low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+        return (maps - low) / (high - low)
+
+    largest = signed.abs().amax(dim=1)
+    divide = "After the maximum over the channels, divide each map by its own largest value."
+    channels = "A strongly negative channel matters as much as a strongly positive one: absolute value first."
+    value = tensor(answer(signed.clone()), (3, 5, 5))
+    compare(
+        value,
+        share(largest),
+        Mistake(largest, "The maps are not divided by their maximum.", divide),
+        Mistake(
+            largest / largest.max(),
+            "The maps are divided by the largest value of the whole batch, not each by its own.",
+            "Take the maximum over height and width only (`dim=(1, 2)`), and keep the batch dimension.",
+        ),
+        Mistake(
+            min_max(largest),
+            "The smallest value of each map was subtracted: zero no longer means that nothing happens.",
+            "Divide by the maximum, and subtract nothing.",
+        ),
+        *(
+            Mistake(
+                scale(signed.amax(dim=1)),
+                "The maximum was taken before the absolute value: strong negative gradients are lost.",
+                channels,
+            )
+            for scale in (share, lambda maps: share(maps.clamp_min(0)), min_max)
+        ),
+        Mistake(
+            share(signed.amax(dim=1).abs()),
+            "The maximum was taken before the absolute value: strong negative gradients are lost, and pixels "
+            "whose three channels are all negative keep the weakest.",
+            channels,
+        ),
+        *(
+            Mistake(
+                share(maps),
+                "The channels were added with their signs: red and blue can cancel, and a pixel that matters "
+                "goes dark.",
+                channels,
+            )
+            for maps in (signed.sum(dim=1), signed.sum(dim=1).abs())
+        ),
+        Mistake(
+            share(signed.abs().sum(dim=1)),
+            "The channels were added (or averaged), not reduced to the largest.",
+            "`sum` and `mean` answer another question; here the strongest channel speaks for the pixel.",
+        ),
+        Mistake(
+            share(signed.norm(dim=1)),
+            "This is the length of the three channels' vector, not the largest of them.",
+            "`amax(dim=1)` of the absolute values.",
+        ),
+    )
+    flat = answer(torch.zeros(2, 3, 4, 4, dtype=torch.float64))
+    expect(
+        isinstance(flat, Tensor) and bool((flat == 0).all()),
+        "A gradient that is zero everywhere gives NaN (0 / 0), or something else than zeros.",
+        "Keep the divisor away from zero: `.clamp_min(1e-12)`.",
+    )
+    return "one map an image, its strongest channel, as a share of its own maximum; zero stays zero."
+
+
+# ---- methods built on a gradient function: the check watches what that function is asked ----
+class _Spy:
+    """A gradient function that remembers the images it was asked about."""
+
+    def __init__(self, gradient: Callable[[Tensor], Tensor]) -> None:
+        self.gradient, self.asked, self.calls, self.alive, self.most = gradient, [], 0, [], 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.asked.append(x.detach().clone())
+        value = self.gradient(x.detach())
+        self.alive = [ref for ref in self.alive if ref() is not None] + [weakref.ref(value)]
+        self.most = max(self.most, len(self.alive))
+        return value
+
+    def rows(self, shape: tuple[int, ...]) -> Tensor:
+        """Every image asked about, (M, C, H, W)."""
+        expect(
+            self.asked,
+            "Your function never calls `grad`.",
+            "`grad(images)` gives the gradients of a batch of images; the method is built from its results.",
+        )
+        for asked in self.asked:
+            if asked.dim() != 4 or asked.shape[1:] != torch.Size(shape[1:]) or len(asked) % shape[0]:
+                fail(
+                    f"`grad` was called with a tensor of shape {tuple(asked.shape)}; it wants whole batches "
+                    f"of {shape[0]} images (or copies of them), {tuple(shape)}.",
+                    "Adding a dimension for the samples? Fold it into the batch: `.flatten(0, 1)`.",
+                )
+        return torch.cat(self.asked)
+
+
+def _two_images() -> Tensor:
+    """Two images of very different contrast: ranges 0.6 and 0.1."""
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
+    x = (x - low) / (high - low)
+    return x * torch.tensor([0.6, 0.1]).view(-1, 1, 1, 1) + torch.tensor([0.0, 0.85]).view(-1, 1, 1, 1)
+
+
+def _wave(x: Tensor) -> Tensor:
+    """The gradient of a function that acts on each pixel alone: any batch, any order, no network."""
+    return torch.cos(7 * x) + 0.3
+
+
+def _samples_of(rows: Tensor, x: Tensor) -> list[Tensor]:
+    """For each image, the rows that are copies of it with noise: (n, C, H, W)."""
+    nearest = (rows.mean(dim=(1, 2, 3)).unsqueeze(1) - x.mean(dim=(1, 2, 3))).abs().argmin(dim=1)
+    return [rows[nearest == i] for i in range(len(x))]
+
+
+def _judge_noise(samples: list[Tensor], x: Tensor, n_samples: int, noise: float) -> None:
+    """Stops unless each image has n fresh Gaussian samples around it, whose σ is relative to its range."""
+    where = "The formula has a fresh draw for every sample: ask the generator again for each."
+    for image, rows in zip(x, samples, strict=True):
+        added = rows - image
+        expect(
+            len(rows) == n_samples,
+            f"`grad` saw {len(rows)} copies of an image; `n_samples={n_samples}` are asked for.",
+            "Count the turns of your loop, and leave the image without noise out.",
+        )
+        expect(
+            added.abs().max() > 0,
+            "`grad` sees the image without any noise.",
+            "Add the noise to the image before its gradient is taken, not to the gradient.",
+        )
+        expect(
+            not close(rows[0], rows[-1]), "Every sample has the same noise: averaging changes nothing.", where
+        )
+        spread = added.flatten(1).std(dim=1)
+        expect(
+            added.flatten(1).std(dim=1).min() > 0.05 * spread.max(),
+            "Each sample shifts the whole image by one number.",
+            "Every pixel and channel has its own draw: `torch.randn(x.shape, …)`.",
+        )
+        expect(
+            spread[-8:].mean() < 1.5 * spread[:8].mean(),
+            "The noise piles up: each sample is made from the one before, a random walk away from the image.",
+            "In the loop, do not write the noisy image back to `x`: `noisy = x + …`.",
+        )
+        expect(
+            rows.min() > image.min() or (rows == rows.min()).sum() < 10,
+            "The noisy images are clipped: at black and white pixels the noise is not centred any more.",
+            "Leave out the `clamp`; the gradient is defined outside [0, 1] too.",
+        )
+        expect(
+            not close(added[:, 0], added[:, 1]),
+            "The three colour channels share one draw.",
+            "Every pixel and channel has its own draw: `torch.randn(x.shape, …)`.",
+        )
+        expect(
+            added.mean().abs() < 0.1 * added.std(),
+            "The noise is not centred: on average it makes the image brighter or darker.",
+            "`torch.rand` is uniform on [0, 1); the formula wants `torch.randn`.",
+        )
+    got = torch.stack([(rows - image).std() for image, rows in zip(x, samples, strict=True)])
+    extent = x.amax(dim=(1, 2, 3)) - x.amin(dim=(1, 2, 3))
+    relative = "Range: the image's largest value minus its smallest, `amax` and `amin` over `dim=(1, 2, 3)`."
+    for wrong, message, look in (
+        (
+            torch.full_like(got, noise),
+            "The noise has the same absolute σ for every image: it is not relative to the image's range.",
+            relative,
+        ),
+        (
+            (x.max() - x.min()) * noise * torch.ones_like(got),
+            "The range is that of the whole batch: an image's noise depends on its neighbours.",
+            relative,
+        ),
+        (
+            x.amax(dim=(1, 2, 3)) * noise,
+            "σ is relative to the brightest value, not to the range (largest minus smallest).",
+            relative,
+        ),
+        (
+            x.flatten(1).std(dim=1) * noise,
+            "σ is relative to the image's standard deviation, not to its range.",
+            relative,
+        ),
+        (
+            (noise * extent).sqrt(),
+            "σ was taken for a variance: the noise is scaled by its square root.",
+            "`randn` has standard deviation 1: multiply it by σ itself.",
+        ),
+        (
+            (noise * extent).square(),
+            "The noise is scaled by σ², the variance; a draw is scaled by σ.",
+            "`randn` has standard deviation 1: multiply it by σ itself.",
+        ),
+    ):
+        expect(not close(got, wrong, 0.03), message, look)
+    if not close(got, noise * extent, 0.03):
+        told = ", ".join(f"{a:.3f} for {b:.3f}" for a, b in zip(got, noise * extent, strict=True))
+        fail(f"The noise has the wrong standard deviation on the two test images: {told}.", relative)
+    shape = torch.cat(
+        [(rows - image).flatten() / (rows - image).std() for image, rows in zip(x, samples, strict=True)]
+    )
+    expect(
+        abs(shape.pow(4).mean() - 3) < 0.3,
+        "The noise has the right size, but it is not Gaussian.",
+        "`torch.randn`, not `torch.rand`.",
+    )
+
+
+def _judge_generator(answer, *args) -> None:
+    first, second, third = (
+        tensor(answer(*args, torch.Generator().manual_seed(seed))) for seed in (11, 11, 12)
+    )
+    expect(
+        torch.equal(first, second),
+        "Two generators with one seed give two different maps: the noise is drawn elsewhere.",
+        "Hand it on: `torch.randn(x.shape, generator=generator, dtype=x.dtype)`.",
+    )
+    expect(
+        not torch.equal(first, third),
+        "The seed makes no difference: the generator that is passed in is not used as it comes.",
+        "Do not make or seed a generator inside: whoever calls decides on it.",
+    )
+
+
+@exercise("2.3", "SmoothGrad")
+def smooth_grad(answer) -> str:
+    x, n_samples, noise = _two_images(), 40, 0.2
+    before, spy = x.clone(), _Spy(_wave)
+    value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+    expect(
+        torch.equal(x, before),
+        "Your function changed the image it was given: the noise is still in it.",
+        "`x += noise` writes into the caller's image; `noisy = x + noise` makes a new one.",
+    )
+    samples = _samples_of(spy.rows(x.shape), x)
+    _judge_noise(samples, x, n_samples, noise)
+    gradients = torch.stack([_wave(rows) for rows in samples])  # (N, n, C, H, W)
+    right = gradients.mean(dim=1)
+    mistakes = [
+        Mistake(
+            gradients.abs().mean(dim=1),
+            "The absolute value was taken before the average: the noise in the gradients can not cancel.",
+            "Average the signed gradients; the absolute value comes last, in the heatmap.",
+        ),
+        Mistake(
+            right.abs(),
+            "The signs are gone: the absolute value was taken after the average.",
+            "Return the signed average; `to_heatmap` takes the absolute value.",
+        ),
+        Mistake(
+            gradients.square().mean(dim=1),
+            "The gradients were squared before the average.",
+            "That is a variant (called SmoothGrad squared); here the plain average is asked for.",
+        ),
+        Mistake(
+            gradients.sum(dim=1),
+            "This is the sum over the samples, not their mean.",
+            "Divide by `n_samples`.",
+        ),
+        Mistake(
+            gradients.sum(dim=1) / (n_samples - 1),
+            "The sum is divided by n − 1.",
+            "A mean divides by n.",
+        ),
+        Mistake(_wave(x), "This is the gradient of the image without noise.", "Average what `grad` gives."),
+        Mistake(
+            gradients[:, -1],
+            "Only the last sample's gradient is left.",
+            "Add up the gradients in the loop: `total = total + grad(noisy)`.",
+        ),
+        Mistake(
+            gradients.mean(dim=(0, 1)).expand_as(x),
+            "The average runs over the images of the batch as well.",
+            "Average over the samples alone, so that each image keeps its own map.",
+        ),
+    ]
+    if spy.calls == 1:  # all samples at once: the two ways to fold (sample, image) into a batch get confused
+        batch = _wave(spy.asked[0])
+        for mixed in (
+            batch.view(n_samples, len(x), *x.shape[1:]).mean(dim=0),
+            batch.view(len(x), n_samples, *x.shape[1:]).mean(dim=1),
+        ):
+            if not close(mixed, right):
+                mistakes.append(
+                    Mistake(
+                        mixed,
+                        "Samples of different images are averaged together.",
+                        "`repeat` and `repeat_interleave` order copies differently: unfold as you folded.",
+                    )
+                )
+    compare(value, right, *mistakes)
+    _judge_generator(answer, _wave, x, 4, noise)
+    return "the mean gradient over fresh Gaussian noise, whose σ is relative to each image's own range."
+
+
+@exercise("2.4", "Integrated gradients", functions=2)
+def integrated_gradients(integrate, steps_needed) -> str:
+    x, baseline = _two_images(), torch.full((2, 3, 16, 16), 0.25, dtype=torch.float64)
+    weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    n = 5
+    spy = _Spy(lambda rows: weight.expand_as(rows).clone())
+    value = tensor(integrate(spy, x, baseline, n), x.shape)
+    _judge_path(spy.rows(x.shape), x, baseline, n)
+    right = weight * (x - baseline)
+    width = "On a linear model every path gradient is w, so the result must be w · (x − baseline): "
+    compare(
+        value,
+        right,
+        Mistake(
+            weight.expand_as(x),
+            "The factor (x − baseline) is missing: this is the mean gradient along the path.",
+            "Multiply the mean gradient by the way that each pixel goes.",
+        ),
+        Mistake(
+            weight * x,
+            "The mean gradient is multiplied by x: the baseline is forgotten there.",
+            "The factor is (x − baseline), the way that each pixel goes.",
+        ),
+        Mistake(
+            -right,
+            "The sign is wrong: the factor is (baseline − x).",
+            "The path goes from the baseline to the image: x − baseline.",
+        ),
+        *(
+            Mistake(
+                right * n / (n + 1),
+                f"The n gradients are divided by n + 1: on a linear model {n}/{n + 1} of the answer is left.",
+                width + "the weights of your sum have to add up to 1.",
+            ),
+            Mistake(
+                right * (n + 1) / n,
+                f"n + 1 gradients are divided by n: on a linear model {n + 1}/{n} of the answer comes out.",
+                width + "the weights of your sum have to add up to 1. `range(n + 1)` has n + 1 turns.",
+            ),
+            Mistake(
+                right * (n - 1) / n,
+                f"n − 1 gradients are divided by n: on a linear model {n - 1}/{n} of the answer is left.",
+                width + "the weights of your sum have to add up to 1. `range(1, n)` has n − 1 turns.",
+            ),
+            Mistake(
+                right * n,
+                "The gradients are added up, not averaged.",
+                width + "divide by the number of steps.",
+            ),
+        ),
+        Mistake(right.abs(), "The signs are gone.", "Shares of the score are signed: return them so."),
+        look=width + "look at the weights of your sum, and at the factor in front of it.",
+    )
+
+    def cubic(rows: Tensor) -> Tensor:
+        return 3 * weight * rows.square()
+
+    def gap(steps: int) -> float:
+        total = tensor(integrate(cubic, x, baseline, steps), x.shape)
+        wanted = (weight * (x**3 - baseline**3)).sum(dim=(1, 2, 3))
+        size = (weight * (x**3 - baseline**3)).abs().sum(dim=(1, 2, 3))
+        return ((total.sum(dim=(1, 2, 3)) - wanted).abs() / size).max().item()
+
+    few, many = gap(8), gap(64)
+    expect(
+        many < 0.02 and (many < few / 4 or many < 1e-9),
+        f"On f(x) = Σ w x³ the map does not sum to f(x) − f(baseline), however many steps: it is off by "
+        f"{100 * few:.2g} % with 8 steps and by {100 * many:.2g} % with 64.",
+        "Is each gradient taken at its own point of the path, and does each point count once?",
+    )
+    try:
+        _judge_steps(steps_needed)
+    except NotAttempted as stop:
+        raise NotAttempted(
+            "The first function is right: complete, and on the straight path. Now the second.", stop.code
+        ) from None
+    return (
+        "the maps sum to f(x) − f(baseline), on the straight path; and you can tell how many steps it takes."
+    )
+
+
+def _judge_path(rows: Tensor, x: Tensor, baseline: Tensor, n: int) -> None:
+    """Stops unless every row lies between the baseline and its image, on the straight line, evenly spread."""
+
+    def places(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Each row's place along the line of the image that fits best, and its distance from it."""
+        way = (end - start).flatten(1)  # (N, D)
+        off = rows.flatten(1).unsqueeze(1) - start.flatten(1)  # (M, N, D)
+        share = (off * way).sum(dim=2) / way.square().sum(dim=1)
+        distance = (off - share.unsqueeze(2) * way).norm(dim=2) / way.norm(dim=1)
+        nearest = distance.argmin(dim=1, keepdim=True)
+        return share.gather(1, nearest).squeeze(1), distance.gather(1, nearest).squeeze(1)
+
+    share, distance = places(baseline, x)
+    if distance.max() > 1e-6:
+        black = places(torch.zeros_like(x), x)[1].max() < 1e-6
+        shifted = places(baseline, baseline + x)[1].max() < 1e-6
+        if black:
+            fail(
+                "The path starts at black, whatever the baseline: the points are α · x.",
+                "A point of the path is baseline + α · (x − baseline).",
+            )
+        if shifted:
+            fail(
+                "The path goes from the baseline to baseline + x: it overshoots the image.",
+                "A point of the path is baseline + α · (x − baseline): the one fades as the other comes.",
+            )
+        fail(
+            "`grad` is asked about points off the straight line between the baseline and the image.",
+            "A point of the path is baseline + α · (x − baseline), with one α for the whole image.",
+        )
+    expect(
+        share.min() > -1e-6 and share.max() < 1 + 1e-6,
+        f"The path leaves the segment: α goes from {share.min():.3g} to {share.max():.3g}.",
+        "α stays between 0 (the baseline) and 1 (the image).",
+    )
+    expect(
+        share.max() - share.min() > 0.5,
+        f"The path is hardly walked: α stays between {share.min():.3g} and {share.max():.3g}.",
+        "Every gradient belongs to its own α, spread evenly from 0 to 1; integer division gives 0.",
+    )
+    expect(
+        len(rows) <= (n + 2) * len(x),
+        f"`grad` saw {len(rows) // len(x)} points an image; `n_steps={n}` are asked for.",
+        "One gradient a step.",
+    )
+
+
+def _judge_steps(steps_needed) -> None:
+    """Feeds maps whose completeness gap is known: difference · error(n)."""
+
+    def needed(error: Callable[[int], float], difference: float, tolerance: float):
+        def attribute(steps: int) -> Tensor:
+            if steps > 2**16:
+                fail(
+                    "`steps_needed` never comes to an end on a map that is complete to 1 % from 16 steps on.",
+                    "Stop at the first n whose gap is within the tolerance, as a share of |difference|.",
+                )
+            shares = torch.linspace(0, 1, 48, dtype=torch.float64).view(1, 3, 4, 4)
+            return shares / shares.sum() * difference * (1 + error(steps))
+
+        given = torch.tensor(difference, dtype=torch.float64)
+        value = run(steps_needed.function, attribute, given, tolerance)
+        expect(
+            isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1),
+            f"`steps_needed` returned {value!r:.40}; a number of steps is wanted.",
+            "Return n itself.",
+        )
+        return int(value)
+
+    def swings(n: int) -> float:  # below, then above, in turn; within 10 % from 8 steps on, 1 % from 128 on
+        return (-1) ** (n.bit_length()) * 0.8 / n
+
+    cases = ((10.0, 0.1, 8), (-10.0, 0.1, 8), (0.01, 0.1, 8), (10.0, 0.01, 128))
+    got = [needed(swings, difference, tolerance) for difference, tolerance, _ in cases]
+    right = [steps for *_, steps in cases]
+    power = "Try n = 1, 2, 4, 8, … and return the first that is good enough."
+    if got[0] in (1, 2) or got[1] in (1, 2):
+        fail(
+            "A sum that is too small counts as good enough: the gap has a sign.",
+            "Take the absolute value of (sum of the map) − difference before you compare.",
+        )
+    if got[0] != got[2]:
+        fail(
+            f"The answer depends on the size of the score: {got[0]} steps for a difference of 10, {got[2]} "
+            "for 0.01. The tolerance is taken as absolute.",
+            "Compare the gap with `tolerance` times |difference|.",
+        )
+    if got[0] != got[1]:
+        fail(
+            "A negative difference f(x) − f(baseline) changes the number of steps.",
+            "Compare the gap with `tolerance` times the absolute value of the difference.",
+        )
+    if [2 * steps for steps in got] == right or got == [2 * steps for steps in right]:
+        fail("`steps_needed` is off by one doubling.", "Return the n that was good enough, not the next.")
+    expect(got == right, f"`steps_needed` gives {got[0]} steps where {right[0]} do.", power)
+
+
+@exercise("2.5", "Guided backprop", functions=1)
+def guided_backprop(answer) -> str:
+    apply = getattr(answer.function, "apply", answer.function)
+    generator = torch.Generator().manual_seed(5)
+    z = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    g = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    value = run(apply, z.clone().requires_grad_(True))
+    compare(
+        tensor(value, z.shape, "`forward`"),
+        z.relu(),
+        Mistake(z, "`forward` passes everything: it is not a ReLU.", "Forward: max(z, 0), as ever."),
+        look="Forward is an ordinary ReLU, max(z, 0): guided backprop changes the backward pass alone.",
+    )
+
+    def backward(inputs: Tensor, upstream: Tensor) -> Tensor:
+        inputs = inputs.clone().requires_grad_(True)
+        outputs = run(apply, inputs)
+        expect(
+            outputs.requires_grad,
+            "Autograd does not see your function: nothing flows back.",
+            "Call it as `GuidedReLU.apply(z)`, and write `forward` and `backward` as static methods.",
+        )
+        return run(torch.autograd.grad, outputs, inputs, upstream, allow_unused=True)[0]
+
+    up, on = g.clamp_min(0), (z > 0).to(z)
+    compare(
+        tensor(backward(z, g), z.shape, "`backward`"),
+        up * on,
+        Mistake(
+            g * on,
+            "This is the ordinary backward of a ReLU: negative gradients still pass.",
+            "Two masks: the input was positive *and* the gradient that arrives is positive.",
+        ),
+        Mistake(
+            up,
+            "This is the deconvnet's backward: it looks at the gradient alone.",
+            "Two masks: the gradient that arrives is positive *and* the input was positive.",
+        ),
+        Mistake(
+            g.abs() * on,
+            "Negative gradients are turned into positive ones; they should be cut to zero.",
+            "`clamp_min(0)`, not `abs()`.",
+        ),
+        Mistake(g, "The gradient goes through unchanged: no mask at all.", "Multiply by both masks."),
+        Mistake(
+            on * (g > 0),
+            "The masks come back instead of the gradient.",
+            "The masks multiply the gradient that arrives.",
+        ),
+        Mistake(
+            z.relu() * (g > 0),
+            "The input comes back instead of the gradient.",
+            "The masks multiply the gradient that arrives.",
+        ),
+    )
+    layers = [torch.randn(5, 5, generator=generator, dtype=torch.float64) for _ in range(3)]
+    inputs = torch.randn(2, 5, generator=generator, dtype=torch.float64).requires_grad_(True)
+    first = inputs @ layers[0]
+    second = run(apply, first) @ layers[1]
+    outputs = run(apply, second) @ layers[2]
+    got = run(torch.autograd.grad, outputs[:, 0].sum(), inputs)[0]
+    at_second = layers[2][:, 0].clamp_min(0) * (second > 0)
+    at_first = (at_second @ layers[1].T).clamp_min(0) * (first > 0)
+    expect(
+        close(got, at_first @ layers[0].T),
+        "One ReLU is right; in a network with two, the first uses the second's memory.",
+        "Keep z in `ctx` (`ctx.save_for_backward(z)`), new at every call, not in the class or a global.",
+    )
+    return "forward a ReLU; backward lets through what is positive on both ways, at every ReLU of a network."
+
+
+@exercise("2.6", "Shift the input, keep the model", functions=1)
+def input_shift(absorb, unchanged) -> str:
+    generator = torch.Generator().manual_seed(6)
+    x = torch.rand(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+    shift = torch.rand(1, 3, 8, 8, generator=generator, dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        conv = nn.Conv2d(3, 4, 3, padding=1).double()
+        flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).double()
+    for first, kind in ((conv, "a convolution"), (flat, "a fully connected layer")):
+        with torch.no_grad():
+            want, at_shift, at_zero = first(x), first(shift), first(torch.zeros_like(shift))
+        kept = {name: value.clone() for name, value in first.state_dict().items()}
+        moved = absorb(first, shift)
+        expect(
+            callable(moved),
+            f"`absorb` returned {type(moved).__name__}; a layer is wanted that takes shifted images.",
+            "Return an `nn.Module` whose `forward` takes x + shift.",
+        )
+        with torch.no_grad():
+            value = run(moved, x + shift)
+        expect(
+            all(torch.equal(kept[name], value) for name, value in first.state_dict().items()),
+            "The original layer was changed: nothing is left to compare with.",
+            "Make a new module (or `copy.deepcopy` the layer first).",
+        )
+        value = tensor(value, want.shape, "The shifted layer")
+        effect = at_shift - at_zero
+        mistakes = [
+            Mistake(
+                want + effect,
+                f"The shift is not absorbed: {kind} still answers to the shifted image.",
+                "Subtract from the output what the shift adds to it.",
+            ),
+            Mistake(
+                want + 2 * effect,
+                "The effect of the shift is added once more, not taken away.",
+                "Mind the sign: the new bias is the old one *minus* what the shift contributes.",
+            ),
+            Mistake(
+                want - at_zero,
+                "The layer's own bias is gone: `first(shift)` contains it, and you subtracted it too.",
+                "What the shift alone adds is first(shift) − first(0).",
+            ),
+            Mistake(
+                want + effect - shift.mean(),
+                "The shift itself was subtracted from the output, without passing through the weights.",
+                "Before it reaches the output the shift is multiplied by the weights.",
+            ),
+        ]
+        if first is conv:
+            total = (
+                (conv.weight.sum(dim=(2, 3)) * shift.mean(dim=(0, 2, 3)))
+                .sum(dim=1)
+                .view(1, -1, 1, 1)
+                .detach()
+            )
+            mistakes.append(
+                Mistake(
+                    want + effect - total,
+                    "One number a channel is subtracted; a shift that differs from pixel to pixel, and the "
+                    "padding at the border, need one number a channel *and position*.",
+                    "What the shift adds to the output is itself a tensor (1, K, h, w): keep it whole.",
+                )
+            )
+        compare(
+            value, want, *mistakes, look="On shifted images the new layer must give what the old one gave."
+        )
+    expect(
+        isinstance(unchanged, dict),
+        "The second answer is a dict: for each explanation, whether the shift leaves it unchanged.",
+        "Keep the stub's dict, and replace each `...` by True or False.",
+    )
+    truth = {
+        "gradient": (True, "∂y/∂x is the same number: the shift is a constant, and its derivative is zero."),
+        "gradient_x_input": (False, "Same gradient, other input: the product moves by gradient ⊙ shift."),
+        "integrated_gradients_black": (
+            False,
+            "For the shifted model the image 0 is not what 0 was for the first: the path starts elsewhere.",
+        ),
+        "integrated_gradients_shifted": (
+            True,
+            "Baseline and image move together: the path, the gradients on it and x − baseline are the same.",
+        ),
+    }
+    expect(
+        set(unchanged) == set(truth),
+        f"The dict has the keys {sorted(map(str, unchanged))}; wanted are {sorted(truth)}.",
+        "Keep the stub's keys.",
+    )
+    for name, (right, why) in truth.items():
+        if bool(unchanged[name]) != right:
+            fail(
+                f"`{name}` {'does not change' if right else 'does change'} under the shift, "
+                f"and you say that it {'does' if right else 'does not'}.",
+                why,
+            )
+    return "the two models agree on every image and in every gradient; what multiplies by x is not safe."
+
+
+@exercise("2.7", "How much of a map is luck?", functions=2)
+def luck(agreement, samples_for) -> str:
+    x, eps, draws = _two_images(), 0.02, 50
+
+    def bumpy(rows: Tensor) -> Tensor:
+        return torch.sin(60 * rows) + 0.5
+
+    spy = _Spy(bumpy)
+    value = agreement(spy, x, eps, draws, torch.Generator().manual_seed(0))
+    rows = spy.rows(x.shape)
+    noisy = [
+        image_rows[(image_rows != image).flatten(1).any(dim=1)]
+        for image_rows, image in zip(_samples_of(rows, x), x, strict=True)
+    ]
+    added = torch.cat([image_rows - image for image_rows, image in zip(noisy, x, strict=True)])
+    expect(
+        len(added) == draws * len(x),
+        f"`explain` saw {len(added) / len(x):g} changed copies of each image, not `n_draws={draws}`.",
+        "One changed copy a draw; and once the image as it is.",
+    )
+    expect(
+        added.abs().max() <= eps * (1 + 1e-9),
+        f"The change is not invisible: a pixel moves by {added.abs().max() / eps:.2g} times eps.",
+        "Uniform between −eps and eps: `(2 * torch.rand(…) - 1) * eps`. Gaussian noise has no bound.",
+    )
+    expect(
+        added.min() < -0.5 * eps,
+        "Every pixel only gets brighter: the change is drawn from [0, eps].",
+        "Uniform between −eps and eps: `(2 * torch.rand(…) - 1) * eps`.",
+    )
+    expect(
+        added.abs().max() > 0.9 * eps and abs(added.std() / eps - 1 / math.sqrt(3)) < 0.02,
+        "The change stays within eps, but is not uniform between −eps and eps.",
+        "`(2 * torch.rand(…) - 1) * eps`: an independent draw for each pixel and channel.",
+    )
+    for image_rows in noisy:
+        expect(
+            not close(image_rows[0], image_rows[-1]), "Every draw makes the same change.", "Draw in the loop."
+        )
+    _judge_agreement(tensor(torch.as_tensor(value), None, "`agreement`"), noisy, x, bumpy)
+    try:
+        _judge_samples_for(samples_for)
+    except NotAttempted as stop:
+        raise NotAttempted("`agreement` is right. Now `samples_for`.", stop.code) from None
+    return "you measure how far an invisible change moves a map, and predict how many samples hold it still."
+
+
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
+    """The correlation of each row of a with the same row of b, (n, D) and (n, D) -> (n,)."""
+    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+    return (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def _judge_agreement(value: Tensor, noisy: list[Tensor], x: Tensor, explain: Callable) -> None:
+    still = [image.flatten().expand(len(rows), -1) for image, rows in zip(x, noisy, strict=True)]
+    map_still = [explain(image) for image in still]
+    moved = [rows.flatten(1) for rows in noisy]
+
+    def mean_of(measure: Callable, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        return torch.stack([measure(p, q).mean() for p, q in zip(a, b, strict=True)])
+
+    maps = [explain(rows) for rows in moved]
+    right = mean_of(_pearson, map_still, maps)
+    expect(
+        value.numel() in (1, len(x)),
+        f"`agreement` returned a tensor of shape {tuple(value.shape)}; one number is wanted.",
+        "Average over the draws.",
+    )
+
+    def same(wrong: Tensor) -> bool:
+        return close(value.reshape(-1), wrong if value.numel() == len(x) else wrong.mean().reshape(1), 1e-6)
+
+    for wrong, message, look in (
+        (
+            mean_of(_pearson, still, moved),
+            "You correlate the images, not their maps.",
+            "Compare `explain(x)` with `explain(x + change)`.",
+        ),
+        (
+            mean_of(torch.cosine_similarity, map_still, maps),
+            "This is the cosine, not the correlation: two maps with a common offset look alike to it.",
+            "Subtract each map's own mean before you multiply.",
+        ),
+        (
+            mean_of(_pearson, [m.abs() for m in map_still], [m.abs() for m in maps]),
+            "The maps lost their signs before they were compared.",
+            "Correlate what `explain` returns, as it is.",
+        ),
+        (
+            _pearson(torch.stack([m[0] for m in map_still]), torch.stack([m.mean(dim=0) for m in maps])),
+            "The maps were averaged over the draws before they were compared: the noise has gone already.",
+            "Correlate each draw's map with the still one, then average the correlations.",
+        ),
+        (
+            _pearson(
+                torch.cat(map_still, dim=1),
+                torch.cat(maps, dim=1),
+            )
+            .mean()
+            .expand(len(x)),
+            "All the images of the batch were thrown into one correlation.",
+            "Flatten from dimension 1 on, and correlate image by image.",
+        ),
+        (
+            1 - right,
+            "This is one minus the correlation: it measures how the maps differ.",
+            "Agreement is 1 where nothing moves.",
+        ),
+    ):
+        if not same(right) and same(wrong):
+            raise Wrong(message, look)
+    compare(value.reshape(-1), right if value.numel() == len(x) else right.mean().reshape(1))
+
+
+def _judge_samples_for(samples_for) -> None:
+    """Maps s + e/√n with independent e: two of them correlate by 1 / (1 + v/n)."""
+
+    def predicted(r: float, n: float, wanted: float) -> float:
+        return n * (1 / r - 1) / (1 / wanted - 1)
+
+    cases = ((0.5, 16, 0.8), (0.2, 10, 0.9), (0.9, 40, 0.5))
+    got = []
+    for case in cases:
+        value = run(samples_for.function, *case)
+        got.append(float(tensor(torch.as_tensor(value), None, "`samples_for`")))
+    right = [predicted(*case) for case in cases]
+
+    def same(wrong: list[float]) -> bool:  # whoever rounds, up or to the nearest, is as right
+        return all(abs(a - b) <= 1.0 + 1e-6 * b for a, b in zip(got, wrong, strict=True))
+
+    if same(right):
+        return
+    for wrong, message, look in (
+        (
+            [n * wanted / r for r, n, wanted in cases],
+            "You scale n by wanted / measured: agreement does not grow in proportion to n, it ends at 1.",
+            "r = 1 / (1 + v/n). First find v from what was measured, then n from what is wanted.",
+        ),
+        (
+            [n * ((1 / r - 1) / (1 / wanted - 1)) ** 2 for r, n, wanted in cases],
+            "The ratio is squared: right if v/n were a standard deviation, but it is a variance.",
+            "r = 1 / (1 + v/n): 1/r − 1 falls like 1/n.",
+        ),
+        (
+            [(1 / r - 1) / (1 / wanted - 1) for r, n, wanted in cases],
+            "You return how many times as many samples it takes: the n of the measurement is missing.",
+            "v = n · (1/r − 1), with the n at which r was measured.",
+        ),
+        (
+            [n * (1 / wanted - 1) / (1 / r - 1) for r, n, wanted in cases],
+            "The ratio is upside down: more agreement would take fewer samples.",
+            "Solve wanted = 1 / (1 + v/n) for n.",
+        ),
+        (
+            [n * (1 - r) / (1 - wanted) for r, n, wanted in cases],
+            "You take 1 − r for the share of noise; in r = 1 / (1 + v/n) that share, v/n, is 1/r − 1.",
+            "Solve r = 1 / (1 + v/n) for v, step by step.",
+        ),
+    ):
+        if same(wrong):
+            raise Wrong(message, look)
+    r, n, wanted = cases[0]
+    fail(
+        f"`samples_for({r}, {n}, {wanted})` gives {got[0]:.4g}; {right[0]:.4g} do.",
+        "Solve r = 1 / (1 + v/n) for v with what was measured, then for n with what is wanted.",
+    )
+
+
+@exercise("2.8", "Bonus: VarGrad in one pass")
+def var_grad(answer) -> str:
+    x, n_samples, noise = _two_images(), 30, 0.2
+    spy = _Spy(_wave)
+    value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+    samples = _samples_of(spy.rows(x.shape), x)
+    _judge_noise(samples, x, n_samples, noise)
+    gradients = torch.stack([_wave(rows) for rows in samples])
+    right = gradients.var(dim=1, unbiased=False)
+    compare(
+        value,
+        right,
+        Mistake(
+            gradients.mean(dim=1),
+            "This is the mean of the gradients: SmoothGrad itself.",
+            "VarGrad is their variance, pixel by pixel.",
+        ),
+        Mistake(
+            gradients.square().mean(dim=1),
+            "This is the mean of the squares: the square of the mean is not taken off.",
+            "Variance: the mean squared distance from the mean.",
+        ),
+        Mistake(
+            right.sqrt(),
+            "This is the standard deviation.",
+            "VarGrad is its square.",
+        ),
+        Mistake(
+            right * n_samples,
+            "The squared distances are added up, not averaged.",
+            "Divide by n at the end.",
+        ),
+        Mistake(
+            gradients.var(dim=1),
+            "The squared distances are divided by n − 1; the exercise asks for their mean, divided by n.",
+            "The formula has 1/n.",
+        ),
+        Mistake(
+            gradients.abs().var(dim=1, unbiased=False),
+            "The absolute value was taken before the variance.",
+            "The variance is that of the signed gradients.",
+        ),
+    )
+    steep = _Spy(lambda rows: 1e8 + _wave(rows))
+    offset = tensor(answer(steep, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+    expect(
+        close(offset, right, 1e-3),
+        "With 1e8 added to every gradient the variance should stay; yours is lost to rounding.",
+        "Mean of squares minus square of mean subtracts two huge numbers. Update the mean and the sum of "
+        "squared distances instead (hint 2).",
+    )
+    expect(
+        spy.calls == 1 or spy.most < n_samples // 2,
+        f"You keep {spy.most} gradients at a time: memory grows with n_samples.",
+        "Keep a running mean and a running sum of squared distances, and let each gradient go.",
+    )
+    expect(
+        max(len(asked) for asked in spy.asked) < n_samples * len(x) // 2,
+        "All the noisy images go through at once: memory grows with n_samples.",
+        "One sample a turn, and a running mean and sum of squared distances.",
+    )
+    _judge_generator(answer, _wave, x, 4, noise)
+    return "the gradients' variance, in one pass, with the memory of a single sample, safe from cancellation."

@@ -8,6 +8,18 @@ an attribution or a heatmap comes out, on the images' device, and the model is l
 torch.Size([2, 3, 64, 64])
 """
 
+from xai_lib.cam import (
+    box_from_heatmap,
+    cam,
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    hires_cam,
+    iou,
+    layer_cam,
+    score_cam,
+    xgrad_cam,
+)
 from xai_lib.data import PHOTOS, SHAPE_CLASSES, Shapes, digits, load_photo, shapes
 from xai_lib.gradients import (
     deconvnet,
@@ -24,17 +36,27 @@ __all__ = [
     "PHOTOS",
     "SHAPE_CLASSES",
     "Shapes",
+    "box_from_heatmap",
+    "cam",
     "deconvnet",
     "digits",
     "fingerprint",
+    "grad_cam",
+    "grad_cam_plus_plus",
     "gradient",
     "gradient_x_input",
     "guided_backprop",
+    "guided_grad_cam",
+    "hires_cam",
     "integrated_gradients",
+    "iou",
+    "layer_cam",
     "load_model",
     "load_photo",
     "normalize",
+    "score_cam",
     "shapes",
     "smooth_grad",
     "to_heatmap",
+    "xgrad_cam",
 ]

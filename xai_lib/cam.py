@@ -1,0 +1,573 @@
+r"""Class activation maps: where in a convolutional layer the evidence for a class lies (chapter 3).
+
+Every map here is :math:`M = \sum_k w_k \odot A_k`: the layer's feature maps :math:`A_k`, each (h, w),
+weighted and summed. The methods differ in the weights: from the head (CAM), from the gradient
+:math:`G = \partial y^c / \partial A` (the Grad-CAM family), or from the class's score on masked images
+(Score-CAM).
+
+Libraries differ in their conventions. These are ours, the same for every method:
+
+- **What is explained** is the logit :math:`y^c`, not the probability: the gradient of a probability vanishes
+  where the model is sure, and mixes in every other class. Score-CAM, which takes no gradient, scores by
+  probability.
+- **A is the layer's output as it leaves the layer.** What is done to it in place behind the layer (a ReLU,
+  often) is not yet in it. Of a module that runs several times in one pass, the last run is explained.
+- **Values stay in logit units.** Nothing is divided by a map's own minimum or maximum, so that two classes
+  can be compared, and so that sums mean something: CAM's mean plus the bias is the logit.
+  ``heatmaps.normalize`` is a call away; it cannot be undone.
+- **ReLU before upsampling**, the papers' order: what speaks against the class is cut at the resolution at
+  which it was computed. ``relu=False`` keeps the sign. CAM is not cut: its paper does not, and its identity
+  needs the sign.
+- **Bilinear upsampling, align_corners=False**: a cell stands for a patch of pixels and its value lies at the
+  patch's middle. At a whole-numbered factor this keeps the map's mean. ``upsample=False`` shows what was
+  really computed.
+- **Grad-CAM++** has :math:`g_{ij}^3 \sum_{ab} A_{ab}` in its denominator, as its equation 19: the third
+  derivative is taken at (i, j), the sum runs over the map alone. (Some libraries sum the product.) Its factor
+  :math:`\exp(y^c)`, the same everywhere in one image, is left out.
+- **No small constant in a denominator**: a zero divided by zero counts as zero, so a map of zeros stays zero.
+- **Score-CAM's masks** are scaled to [0, 1] after upsampling, as in its paper.
+
+>>> grad_cam(model, x, layer="features.7").shape
+torch.Size([2, 64, 64])
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from xai_lib import _engine
+from xai_lib._engine import Target
+from xai_lib.gradients import guided_backprop
+
+__all__ = [
+    "box_from_heatmap",
+    "cam",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "guided_grad_cam",
+    "hires_cam",
+    "iou",
+    "layer_cam",
+    "score_cam",
+    "xgrad_cam",
+]
+
+Layer = str | nn.Module
+Formula = Callable[[Tensor, Tensor], Tensor]  # weights (N, K, h or 1, w or 1) from A and G, both (N, K, h, w)
+
+
+def cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    head: Layer,
+    upsample: bool = True,
+) -> Tensor:
+    r"""Class activation map: what each cell of the last feature maps adds to the logit.
+
+    .. math:: M^c_{ij} = \sum_k w^c_k A_{kij}, \qquad \frac{1}{hw} \sum_{ij} M^c_{ij} + b^c = y^c
+
+    Only for networks that end in ``layer``, global average pooling, and one linear ``head``. The identity on
+    the right is checked at every call, for every class, so that another network raises instead of misleading.
+    One forward pass, no backward pass.
+
+    Args:
+        model: classifier in evaluation mode; images in, logits out.
+        x: images, :math:`(N, C, H, W)`, in [0, 1].
+        target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice.
+        layer: the layer that is pooled, a module or its dotted name.
+        head: the linear layer (or 1 × 1 convolution) that turns the pooled values into logits, likewise.
+        upsample: to the size of the images; False for the layer's own grid.
+
+    Returns:
+        Signed shares of the logit, :math:`(N, H, W)`, or :math:`(N, h, w)`, detached. Red speaks for the
+        class.
+
+    Raises:
+        ValueError: if ``x``, ``target``, ``layer`` or ``head`` is not as above, or the logits are not what
+            average pooling and ``head`` make of ``layer``.
+
+    Source: Zhou et al. 2016, arXiv:1512.04150.
+
+    >>> shares = cam(model, x, target=3, layer="features.7", head="head", upsample=False)
+    >>> torch.allclose(shares.mean((1, 2)) + model.head.bias[3], model(x)[:, 3], atol=1e-5)
+    True
+    """
+    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
+    head_name, linear = _engine.find_layer(model, head)
+    with _engine.left_as_found(model):
+        maps, logits = _feature_maps(model, x, layer)
+        weight, bias = _linear_weights(head_name, linear, maps.shape[1])
+        _check_pooled(maps, weight, bias, logits)
+        chosen = _engine.one_hot(logits, classes).argmax(1)
+        return _finish(_weighted_sum(weight[chosen, :, None, None], maps), x, relu=False, upsample=upsample)
+
+
+def grad_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    r"""Grad-CAM: feature maps, each weighted by its mean gradient.
+
+    .. math:: M^c = \text{ReLU}\Bigl(\sum_k \alpha^c_k A_k\Bigr), \qquad
+              \alpha^c_k = \frac{1}{hw} \sum_{ij} \frac{\partial y^c}{\partial A_{kij}}
+
+    CAM divided by :math:`hw` where CAM applies. Elsewhere the mean over positions can name places the logit
+    does not depend on: compare ``hires_cam``. One forward pass, and a backward pass that ends at ``layer``,
+    for any batch.
+
+    Args:
+        model: classifier in evaluation mode; images in, logits out.
+        x: images, :math:`(N, C, H, W)`, in [0, 1].
+        target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice.
+        layer: the layer to explain, a module or its dotted name; its output is :math:`(N, K, h, w)`. It may
+            also be named as it is called inside a wrapper (``DataParallel``, ``torch.compile``).
+        relu: cut away what speaks against the class.
+        upsample: to the size of the images; False for the layer's own grid.
+
+    Returns:
+        Heatmaps in logit units, not normalised, :math:`(N, H, W)`, or :math:`(N, h, w)`, detached; not
+        negative with ``relu``.
+
+    Raises:
+        ValueError: if ``x``, ``target`` or ``layer`` is not as above, if ``layer`` never runs, or if the
+            logits do not depend on it.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391.
+
+    >>> grad_cam(model, x, target=3, layer="features.7", upsample=False).shape
+    torch.Size([2, 15, 15])
+    """
+    return _explain(_mean_gradient, model, x, target, layer, relu, upsample)
+
+
+def grad_cam_plus_plus(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    r"""Grad-CAM++: positive gradients only, weighted by position, to cover several objects of one class.
+
+    .. math:: w^c_k = \sum_{ij} \alpha_{kij} \, \text{ReLU}(g_{kij}), \qquad
+              \alpha_{kij} = \frac{g_{kij}^2}{2 g_{kij}^2 + g_{kij}^3 \sum_{ab} A_{kab}}
+
+    with :math:`g = \partial y^c / \partial A`. Derived for feature maps that are not negative: take a layer
+    behind its ReLU. Arguments, result and errors as ``grad_cam``.
+
+    Source: Chattopadhay et al. 2018, arXiv:1710.11063, equations 7 and 19.
+
+    >>> grad_cam_plus_plus(model, x, layer="features.7").shape
+    torch.Size([2, 64, 64])
+    """
+    return _explain(_plus_plus, model, x, target, layer, relu, upsample)
+
+
+def xgrad_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    r"""XGrad-CAM: the mean gradient, taken where the map is active.
+
+    .. math:: w^c_k = \sum_{ij} \frac{A_{kij}}{\sum_{ab} A_{kab}} \, \frac{\partial y^c}{\partial A_{kij}}
+
+    Before the ReLU its map sums to what ``hires_cam`` sums to; only the places differ. Needs feature maps
+    that are not negative: a sum of zero over cells that are not zero has no weights. Arguments, result and
+    errors as ``grad_cam``.
+
+    Source: Fu et al. 2020, arXiv:2008.02312.
+
+    >>> xgrad_cam(model, x, layer="features.7").shape
+    torch.Size([2, 64, 64])
+    """
+    return _explain(_activation_weighted, model, x, target, layer, relu, upsample)
+
+
+def layer_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    r"""LayerCAM: each cell weighted by its own gradient, where that is positive; made for early layers too.
+
+    .. math:: M^c = \text{ReLU}\Bigl(\sum_k \text{ReLU}\Bigl(\frac{\partial y^c}{\partial A_k}\Bigr) \odot
+    A_k\Bigr)
+
+    Arguments, result and errors as ``grad_cam``.
+
+    Source: Jiang et al. 2021, doi:10.1109/TIP.2021.3089943.
+
+    >>> layer_cam(model, x, layer="features.2").shape
+    torch.Size([2, 64, 64])
+    """
+    return _explain(_positive_gradient, model, x, target, layer, relu, upsample)
+
+
+def hires_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    r"""HiResCAM: each cell weighted by its own gradient, so that no place borrows another's.
+
+    .. math:: M^c = \text{ReLU}\Bigl(\sum_k \frac{\partial y^c}{\partial A_k} \odot A_k\Bigr)
+
+    With ``relu=False``, under a head that is linear in the feature maps, the map sums to the logit minus the
+    bias: nothing is lost. (Under a piecewise linear head, to the logit minus what its biases add there.)
+    Arguments, result and errors as ``grad_cam``.
+
+    Source: Draelos and Carin 2020, arXiv:2011.08891.
+
+    >>> shares = hires_cam(model, x, target=3, layer="features.7", relu=False, upsample=False)
+    >>> torch.allclose(shares.sum((1, 2)) + model.head.bias[3], model(x)[:, 3], atol=1e-5)
+    True
+    """
+    return _explain(_own_gradient, model, x, target, layer, relu, upsample)
+
+
+def guided_grad_cam(model: nn.Module, x: Tensor, target: Target = None, *, layer: Layer) -> Tensor:
+    r"""Guided Grad-CAM: guided backpropagation, let through where Grad-CAM is warm.
+
+    .. math:: R = R^{\text{guided}} \odot M^{\text{Grad-CAM}}
+
+    The fine pattern comes from the first factor, which hardly knows the class; the class comes from the
+    second. Not a derivative of anything. Two forward and two backward passes.
+
+    Args:
+        model: classifier in evaluation mode, with at least one ReLU or ReLU6.
+        x: images, :math:`(N, C, H, W)`, in [0, 1].
+        target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice.
+        layer: the layer of Grad-CAM, a module or its dotted name.
+
+    Returns:
+        Signed, :math:`(N, C, H, W)`, detached.
+
+    Raises:
+        ValueError: as ``grad_cam`` and ``guided_backprop``.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391.
+
+    >>> guided_grad_cam(model, x, layer="features.7").shape
+    torch.Size([2, 3, 64, 64])
+    """
+    warm = grad_cam(model, x, target, layer=layer)
+    fine = guided_backprop(model, x, target)
+    with torch.inference_mode(False), torch.no_grad():
+        return fine * warm[:, None]
+
+
+def score_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    layer: Layer,
+    weights: str = "probability",
+    upsample: bool = True,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Tensor:
+    r"""Score-CAM: feature maps, each weighted by the score of the image seen through it; no gradient.
+
+    .. math:: M^c = \text{ReLU}\Bigl(\sum_k w^c_k A_k\Bigr), \qquad X_k = X \odot s(U(A_k))
+
+    with U the upsampling and s the scaling to [0, 1]. Two readings of the weights are in use:
+
+    - ``"probability"``, the authors' code: :math:`w^c_k = p_c(X_k)`, the softmax over *classes*. Weights do
+      not compete: every map through which the model still sees the class counts fully.
+    - ``"channels"``, the paper's algorithm and most libraries:
+      :math:`w^c_k = \exp(y^c(X_k)) / \sum_m \exp(y^c(X_m))`, the softmax over *feature maps* of the logit.
+      Weights sum to one and a few logits' difference lets one map win. The paper subtracts the logit of a
+      baseline image first; it cancels.
+
+    Weights are never negative, so nothing can speak against a class. A model whose output is constant gives
+    every map the same weight, hence a picture: the activations, not evidence. A map with the same value
+    everywhere is no mask: it is skipped, and weighs zero. Costs one forward pass for each image and each
+    remaining map; memory depends on ``batch_size``, not on the number of maps.
+
+    Args:
+        model: classifier in evaluation mode; images in, logits out.
+        x: images, :math:`(N, C, H, W)`, in [0, 1].
+        target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice on ``x``.
+        layer: the layer whose maps become masks, a module or its dotted name; its output is
+            :math:`(N, K, h, w)`.
+        weights: ``"probability"`` or ``"channels"``.
+        upsample: to the size of the images; False for the layer's own grid.
+        batch_size: masked images in one pass.
+        progress: show a progress bar, counted in feature maps.
+
+    Returns:
+        Heatmaps, not negative, not normalised, :math:`(N, H, W)`, or :math:`(N, h, w)`, detached.
+
+    Raises:
+        ValueError: if ``x``, ``target``, ``layer``, ``weights`` or ``batch_size`` is not as above, or if
+            ``layer`` never runs.
+
+    Source: Wang et al. 2020, arXiv:1910.01279.
+
+    >>> score_cam(model, x, layer="features.7").shape
+    torch.Size([2, 64, 64])
+    """
+    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
+    weights = _engine.check_choice("weights", weights, ("probability", "channels"))
+    batch_size = _engine.check_count("batch_size", batch_size)
+    _engine.find_layer(model, layer)
+    results = []
+    with _engine.left_as_found(model), tqdm(disable=not progress, desc="Score-CAM", unit="map") as bar:
+        for start in range(0, len(x), batch_size):
+            images = x[start : start + batch_size]
+            maps, logits = _feature_maps(model, images, layer)
+            some = classes and classes._replace(index=classes.index[start : start + batch_size])
+            chosen = _engine.one_hot(logits, some).argmax(1)
+            bar.total = len(x) * maps.shape[1]
+            weight = _mask_weights(model, images, maps, chosen, weights, batch_size, bar)
+            results.append(_finish(_weighted_sum(weight[:, :, None, None], maps), images, True, upsample))
+        return torch.cat(results)
+
+
+def box_from_heatmap(heatmap: Tensor, threshold: float = 0.2) -> Tensor:
+    """The tightest box round the largest warm region: how a heatmap becomes a localisation.
+
+    Warm is what reaches ``threshold`` times the map's maximum: 0.2 in the CAM paper, 0.15 in the Grad-CAM
+    paper. Of its connected components (cells that share a side) the one with the most cells is taken, at a
+    tie the first in reading order. A map without a positive value points nowhere: its box is empty, (0, 0, 0,
+    0).
+
+    Args:
+        heatmap: :math:`(N, H, W)`, or one map :math:`(H, W)`; not normalised is fine.
+        threshold: share of each map's own maximum, above 0 and up to 1.
+
+    Returns:
+        Boxes as x0, y0, x1, y1, int64, :math:`(N, 4)`, or :math:`(4,)`; x1 and y1 lie one past the last
+        pixel, as in ``data.shapes``: ``heatmap[..., y0:y1, x0:x1]`` is inside.
+
+    Raises:
+        ValueError: if ``heatmap`` is not finite or not 2-D or 3-D, or ``threshold`` is out of range.
+
+    Source: Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al. 2017, arXiv:1610.02391.
+
+    >>> heatmap = torch.zeros(6, 8)
+    >>> heatmap[2:4, 1:6] = 1.0
+    >>> heatmap[5, 7] = 3.0
+    >>> box_from_heatmap(heatmap, threshold=0.2)
+    tensor([1, 2, 6, 4])
+    """
+    if not isinstance(heatmap, Tensor) or heatmap.dim() not in (2, 3):
+        got = tuple(heatmap.shape) if isinstance(heatmap, Tensor) else type(heatmap).__name__
+        raise ValueError(f"heatmap must be a tensor (N, H, W) or (H, W), got {got}")
+    if not heatmap.isfinite().all():
+        raise ValueError("heatmap must be finite, got NaN or infinite values")
+    if not _engine.is_number(threshold) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be a share of the maximum, above 0 and up to 1, got {threshold!r}")
+    maps = heatmap.detach().reshape(-1, *heatmap.shape[-2:])  # (N, H, W)
+    largest = maps.amax((1, 2), keepdim=True)
+    warm = ((maps >= threshold * largest) & (largest > 0)).cpu().numpy()
+
+    sharing_a_side = np.zeros(
+        (3, 3, 3), dtype=bool
+    )  # within a map; neighbours along the first axis are other maps
+    sharing_a_side[1] = ndimage.generate_binary_structure(2, 1)
+    regions, _ = ndimage.label(warm, structure=sharing_a_side)
+    sizes = np.bincount(regions.ravel())
+    boxes, best = np.zeros((len(maps), 4), dtype=np.int64), np.zeros(len(maps))
+    for size, (where, rows, columns) in zip(sizes[1:], ndimage.find_objects(regions), strict=True):
+        if size > best[where.start]:
+            best[where.start] = size
+            boxes[where.start] = columns.start, rows.start, columns.stop, rows.stop
+    return torch.from_numpy(boxes).to(heatmap.device).reshape(*heatmap.shape[:-2], 4)
+
+
+def iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Intersection over union of boxes, pair by pair: 1 for the same box, 0 for boxes that do not overlap.
+
+    Args:
+        boxes_a: :math:`(..., 4)` as x0, y0, x1, y1, the last two exclusive.
+        boxes_b: likewise; broadcast with ``boxes_a`` (``iou(a[:, None], b)`` compares each with each).
+
+    Returns:
+        :math:`(...)`, float32 (float64 for float64 boxes); an empty box has 0 with every box.
+
+    Raises:
+        ValueError: if the last axis is not 4 long, or the shapes do not broadcast.
+
+    >>> iou(torch.tensor([[0, 0, 2, 2]]), torch.tensor([[1, 0, 3, 2]]))
+    tensor([0.3333])
+    """
+    for name, boxes in (("boxes_a", boxes_a), ("boxes_b", boxes_b)):
+        if not isinstance(boxes, Tensor) or boxes.dim() == 0 or boxes.shape[-1] != 4:
+            got = tuple(boxes.shape) if isinstance(boxes, Tensor) else type(boxes).__name__
+            raise ValueError(f"{name} must be a tensor (..., 4) of x0, y0, x1, y1, got {got}")
+    dtype = torch.promote_types(torch.promote_types(boxes_a.dtype, boxes_b.dtype), torch.float32)
+    try:
+        a, b = torch.broadcast_tensors(boxes_a.to(dtype), boxes_b.to(dtype))
+    except RuntimeError:
+        raise ValueError(
+            f"boxes_a and boxes_b must broadcast, got {tuple(boxes_a.shape)} and {tuple(boxes_b.shape)}"
+        ) from None
+    shared = _area(
+        torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], -1)
+    )
+    union = _area(a) + _area(b) - shared
+    return shared / union.where(union > 0, torch.ones_like(union))
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+# ------------------------------------------------------------------- one formula each: weights from A and G
+
+
+def _mean_gradient(A: Tensor, G: Tensor) -> Tensor:
+    return G.mean((2, 3), keepdim=True)  # (N, K, 1, 1)
+
+
+def _plus_plus(A: Tensor, G: Tensor) -> Tensor:
+    # alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA): no small square or cube is ever formed. Where g is not
+    # positive the ReLU behind it gives zero, whatever alpha is.
+    g = G.clamp(min=0)
+    return _ratio(g, 2 + g * A.sum((2, 3), keepdim=True)).sum((2, 3), keepdim=True)  # (N, K, 1, 1)
+
+
+def _activation_weighted(A: Tensor, G: Tensor) -> Tensor:
+    return _ratio((A * G).sum((2, 3), keepdim=True), A.sum((2, 3), keepdim=True))  # (N, K, 1, 1)
+
+
+def _positive_gradient(A: Tensor, G: Tensor) -> Tensor:
+    return G.clamp(min=0)  # (N, K, h, w)
+
+
+def _own_gradient(A: Tensor, G: Tensor) -> Tensor:
+    return G  # (N, K, h, w)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below, and zero where below is zero."""
+    return (above / below.where(below != 0, torch.ones_like(below))).where(
+        below != 0, torch.zeros_like(below)
+    )
+
+
+# ------------------------------------------------------------------------------------------ what they share
+
+
+def _explain(
+    formula: Formula, model: nn.Module, x: Tensor, target: Target, layer: Layer, relu: bool, upsample: bool
+) -> Tensor:
+    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
+    with _engine.left_as_found(model):
+        maps, gradients, _ = _engine.layer_gradient(model, x, classes, layer)  # (N, K, h, w) each
+        wide = torch.promote_types(maps.dtype, torch.float32)  # a half-precision sum over a map would round
+        maps, gradients = maps.to(wide), gradients.to(wide)
+        return _finish(_weighted_sum(formula(maps, gradients), maps), x, relu, upsample)
+
+
+def _weighted_sum(weights: Tensor, maps: Tensor) -> Tensor:
+    return (weights * maps).sum(1)  # (N, h, w)
+
+
+def _finish(heatmap: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
+    if relu:
+        heatmap = heatmap.clamp(min=0)
+    heatmap = heatmap.to(x.dtype)
+    return _upsample(heatmap[:, None], x)[:, 0] if upsample else heatmap
+
+
+def _upsample(maps: Tensor, x: Tensor) -> Tensor:
+    """(N, K, h, w) → (N, K, H, W)"""
+    return F.interpolate(maps, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _feature_maps(model: nn.Module, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """The layer's output (N, K, h, w) and the logits, from one forward pass without a graph."""
+    with _engine.recorded(model, layer) as record, torch.no_grad():
+        logits = _engine.check_logits(model(x.clone()), len(x))
+        return record.feature_maps(len(x)).detach(), logits
+
+
+# ---------------------------------------------------------------------------------------------------- CAM
+
+
+def _linear_weights(name: str, head: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    """Weights (classes, K) and bias (classes,) of a linear layer or a 1 × 1 convolution."""
+    weight = getattr(head, "weight", None)
+    pointwise = isinstance(head, nn.Conv2d) and head.kernel_size == (1, 1) and head.groups == 1
+    if not (isinstance(head, nn.Linear) or pointwise):
+        raise ValueError(f"head must be a linear layer, but {name!r} is a {type(head).__name__}")
+    weight = weight.detach().flatten(1)  # (classes, K)
+    if weight.shape[1] != channels:
+        raise ValueError(
+            f"cam needs one weight for each feature map: layer gives {channels} maps, but head {name!r} has "
+            f"{weight.shape[1]} inputs; is there a layer between them? grad_cam works there"
+        )
+    bias = head.bias.detach() if head.bias is not None else weight.new_zeros(len(weight))
+    return weight, bias
+
+
+def _check_pooled(maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor) -> None:
+    """CAM's identity, for every class: what the head makes of the maps' means is the logits."""
+    expected = F.linear(maps.mean((2, 3)), weight, bias)  # (N, classes)
+    if expected.shape == logits.shape:
+        gap, size = (expected - logits).abs().max(), logits.abs().max().clamp(min=1)
+        if gap <= size * torch.finfo(logits.dtype).eps ** 0.5:
+            return
+    raise ValueError(
+        "cam needs a network that ends in layer, global average pooling and head, but this model's logits "
+        "are not what head makes of the means of that layer (is there another layer, another pooling, or an "
+        "activation between them?); grad_cam works with any head"
+    )
+
+
+# ----------------------------------------------------------------------------------------------- Score-CAM
+
+
+def _mask_weights(
+    model: nn.Module, x: Tensor, maps: Tensor, chosen: Tensor, weights: str, batch_size: int, bar: tqdm
+) -> Tensor:
+    """Score-CAM's weights (N, K): every map of every image as a mask, ``batch_size`` masked images a pass."""
+    live = maps.amax((2, 3)) > maps.amin((2, 3))  # (N, K); the others are no masks
+    pairs = live.nonzero()  # (M, 2): image and channel
+    bar.update(live.numel() - len(pairs))
+    scores = []
+    for chunk in pairs.split(batch_size):
+        image, channel = chunk.unbind(1)
+        mask = _upsample(maps[image, channel][:, None].to(x.dtype), x)  # (b, 1, H, W)
+        lowest = mask.amin((2, 3), keepdim=True)
+        mask = _ratio(mask - lowest, mask.amax((2, 3), keepdim=True) - lowest)
+        logits = model(x[image].mul_(mask))  # (b, classes)
+        values = logits.softmax(1) if weights == "probability" else logits
+        scores.append(values.gather(1, chosen[image, None])[:, 0])
+        bar.update(len(chunk))
+    scores = torch.cat(scores) if scores else maps.new_zeros(0)
+    if weights == "probability":
+        return scores.new_zeros(live.shape).masked_scatter_(live, scores)
+    logits = scores.new_full(live.shape, -torch.inf).masked_scatter_(live, scores)
+    return logits.softmax(1).where(live, scores.new_zeros(()))  # an image without masks: all zero, not NaN

@@ -226,8 +226,12 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """A layer given as a module or by its dotted name; its name and the module."""
-    modules = dict(model.named_modules())
+    """A layer given as a module or by its dotted name; its name and the module.
+
+    The name may be the one inside a wrapper (``DataParallel``, ``torch.compile``) or the one outside, so that
+    it serves a model and its wrapped copy alike.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         for name, module in modules.items():
             if module is layer:
@@ -240,8 +244,33 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
         raise TypeError(f"layer must be a module of the model or its dotted name, got {type(layer).__name__}")
     if layer == "" or layer not in modules:
         names = [name for name in modules if name]
+        for name in names:
+            if layer and _inside(name) == _inside(layer):
+                return name, modules[name]
         raise ValueError(f"layer {layer!r} is not a module of the model{_nearest(layer, names)}")
     return layer, modules[layer]
+
+
+_WRAPPERS = ("module", "_orig_mod")  # DataParallel and its like, and torch.compile, call the model so
+
+
+def _inside(name: str) -> str:
+    """The dotted name without the wrappers' part."""
+    parts = name.split(".")
+    while len(parts) > 1 and parts[0] in _WRAPPERS:
+        parts.pop(0)
+    return ".".join(parts)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside wrappers that only change how it is run: a hook must see one pass, on one device."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model._modules["_orig_mod"]
+        else:
+            return model
 
 
 def _nearest(word: Any, words: tuple[str, ...] | list[str]) -> str:
@@ -402,11 +431,16 @@ class Recording:
     def __init__(self, name: str) -> None:
         self.name = name
         self.output: Tensor | None = None
+        self.ran = False
 
     def feature_maps(self, n: int) -> Tensor:
         """The output, checked to be one stack of feature maps for each of ``n`` images."""
+        if not self.ran:
+            raise ValueError(f"layer {self.name!r} never ran in the model's forward pass")
         if self.output is None:
-            raise ValueError(f"layer {self.name!r} never ran in the model's forward pass, or gave no tensor")
+            raise ValueError(
+                f"layer must give feature maps ({n}, K, h, w), but {self.name!r} gives no tensor"
+            )
         if self.output.dim() != 4 or len(self.output) != n:
             raise ValueError(
                 f"layer must give feature maps ({n}, K, h, w), "
@@ -419,16 +453,18 @@ class Recording:
 def recorded(model: nn.Module, layer: str | nn.Module) -> Iterator[Recording]:
     """Record a layer's output as the root of a new graph; a layer that runs several times, at its last run.
 
-    Nothing below the layer is differentiated, which saves that part of the backward pass. The model goes on
-    with a copy, so that an in-place operation behind the layer does not overwrite the record.
+    Nothing below the layer is differentiated, which saves that part of the backward pass. The record is a
+    copy, and the model goes on with another: an in-place operation, behind the layer or on an input that the
+    layer passes through, overwrites neither.
     """
     name, module = find_layer(model, layer)
     record = Recording(name)
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
+        record.ran, record.output = True, None
         if not isinstance(output, Tensor):
             return output
-        record.output = output.detach().requires_grad_()
+        record.output = output.detach().clone().requires_grad_()
         return record.output.clone()
 
     handle = module.register_forward_hook(keep)
@@ -443,12 +479,17 @@ def layer_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A layer's feature maps, the gradient of each image's logit there (N, K, h, w), and the logits."""
     with recorded(model, layer) as record, torch.enable_grad():
-        logits = check_logits(model(x.clone()), len(x))
+        logits = check_logits(unwrapped(model)(x.clone()), len(x))
         maps = record.feature_maps(len(x))
         seed = one_hot(logits.detach(), classes)
-        if not logits.requires_grad:
-            raise ValueError(f"the logits do not depend on layer {record.name!r}")
-        gradients = torch.autograd.grad(logits, maps, grad_outputs=seed)[0]
+        gradients = None
+        if logits.requires_grad:  # not so if only other layers lead to the logits
+            gradients = torch.autograd.grad(logits, maps, grad_outputs=seed, allow_unused=True)[0]
+        if gradients is None:
+            raise ValueError(
+                f"the logits do not depend on layer {record.name!r}; "
+                "is it used behind detach() or no_grad(), or not at all?"
+            )
     return maps.detach(), gradients, logits.detach()
 
 

@@ -509,7 +509,7 @@ def _upsample(maps: Tensor, x: Tensor) -> Tensor:
 def _feature_maps(model: nn.Module, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """The layer's output (N, K, h, w) and the logits, from one forward pass without a graph."""
     with _engine.recorded(model, layer) as record, torch.no_grad():
-        logits = _engine.check_logits(model(x.clone()), len(x))
+        logits = _engine.check_logits(_engine.unwrapped(model)(x.clone()), len(x))
         return record.feature_maps(len(x)).detach(), logits
 
 
@@ -562,7 +562,7 @@ def _mask_weights(
         mask = _upsample(maps[image, channel][:, None].to(x.dtype), x)  # (b, 1, H, W)
         lowest = mask.amin((2, 3), keepdim=True)
         mask = _ratio(mask - lowest, mask.amax((2, 3), keepdim=True) - lowest)
-        logits = model(x[image].mul_(mask))  # (b, classes)
+        logits = _engine.unwrapped(model)(x[image].mul_(mask))  # (b, classes)
         values = logits.softmax(1) if weights == "probability" else logits
         scores.append(values.gather(1, chosen[image, None])[:, 0])
         bar.update(len(chunk))

@@ -577,7 +577,7 @@ def _judge_steps(steps_needed) -> None:
         return int(value)
 
     def swings(n: int) -> float:  # below, then above, in turn; within 10 % from 8 steps on, 1 % from 128 on
-        return (-1) ** (n.bit_length()) * 0.8 / n
+        return (-1) ** n.bit_length() * 0.7 / n
 
     cases = ((10.0, 0.1, 8), (-10.0, 0.1, 8), (0.01, 0.1, 8), (10.0, 0.01, 128))
     got = [needed(swings, difference, tolerance) for difference, tolerance, _ in cases]

@@ -1,0 +1,148 @@
+"""The framework of the checks: what it catches, and how it says it."""
+
+import pytest
+import torch
+
+from xai_lib.checks import Result, _framework, available, check
+
+
+def right(model, x, target):
+    x = x.detach().clone().requires_grad_(True)
+    return torch.autograd.grad(model(x)[torch.arange(len(x)), target].sum(), x)[0]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (...,),
+        (),
+        (NotImplemented,),
+        (lambda model, x, target: ...,),
+        (lambda model, x, target: (1, ...),),
+        (lambda model, x, target: x * ...,),
+    ],
+)
+def test_what_is_not_filled_in_is_not_attempted(answers):
+    assert check("2.1", *answers).status == "not attempted"
+
+
+def test_an_ellipsis_inside_a_value_is_not_attempted():
+    assert check("2.6", right, {"gradient": True, "gradient_x_input": ...}).status == "not attempted"
+
+
+def test_raising_notimplementederror_is_not_attempted():
+    def answer(model, x, target):
+        raise NotImplementedError
+
+    assert check("2.1", answer).status == "not attempted"
+
+
+def test_an_unknown_identifier_names_those_that_there_are():
+    with pytest.raises(KeyError, match=r"no exercise '9\.9'; there are .*2\.1, 2\.2"):
+        check("9.9", right)
+
+
+def test_identifiers_are_in_the_order_of_the_chapters():
+    assert available() == sorted(available(), key=lambda name: [int(part) for part in name.split(".")])
+
+
+def test_an_identifier_is_given_once():
+    with pytest.raises(ValueError, match=r"'2\.1' has a check already"):
+        _framework.exercise("2.1", "again")(lambda answer: "")
+
+
+def test_a_call_instead_of_a_function_is_explained():
+    result = check("2.1", torch.zeros(2))
+    assert result.status == "wrong"
+    assert "`Tensor`" in result.message and "without calling it" in result.look
+
+
+def test_a_missing_answer_is_explained():
+    result = check("2.4", right)
+    assert result.status == "wrong"
+    assert 'check("2.4", integrate, steps_needed)' in result.look
+
+
+def test_an_exception_shows_the_readers_own_line_and_its_usual_cause():
+    def answer(model, x, target):
+        logits = model(x)
+        return torch.autograd.grad(logits.sum(), x)[0]
+
+    result = check("2.1", answer)
+    assert result.status == "wrong"
+    assert "RuntimeError" in result.message
+    assert "in answer" in result.code and "torch.autograd.grad(logits.sum(), x)[0]" in result.code
+    assert "requires_grad_(True)" in result.look
+
+
+@pytest.mark.parametrize(
+    ("raise_it", "keyword"),
+    [
+        (lambda x: torch.autograd.grad(x.clone().requires_grad_(True).square(), x), "Sum the chosen logits"),
+        (lambda x: torch.autograd.grad(_leaf(x).sum(), _leaf(x)), "another tensor"),
+        (lambda x: _twice(_leaf(x).square().sum()), "one backward pass"),
+        (lambda x: _leaf(x).add_(1), "in place"),
+        (lambda x: torch.ones(4, 5, dtype=x.dtype) @ torch.ones(5, 3), "float64"),
+        (lambda x: x * torch.ones(7, dtype=x.dtype), "shapes"),
+        (lambda x: _leaf(x).numpy(), "numpy"),
+        (lambda x: _leaf(x).grad.abs(), "`None`"),
+        (lambda x: undefined_name, "misspelt"),  # noqa: F821
+        (lambda x: (lambda: 0)(x), "first line of the stub"),
+        (lambda x: x[99], "Print the shape"),
+        (lambda x: {}["key"], "no such key"),
+        (lambda x: 1 / 0, "divisor is zero"),
+    ],
+)
+def test_every_usual_cause_is_recognised_from_what_torch_raises(raise_it, keyword):
+    result = check("2.1", lambda model, x, target: raise_it(x))
+    assert result.status == "wrong"
+    assert keyword in result.look, result
+
+
+def _leaf(x):
+    return x.detach().clone().requires_grad_(True)
+
+
+def _twice(score):
+    score.backward()
+    score.backward()
+
+
+def test_results_that_are_no_tensor_or_have_another_shape_are_explained():
+    assert "`None`" in check("2.1", lambda model, x, target: None).message
+    assert "`list`" in check("2.1", lambda model, x, target: [1.0]).message
+    assert "(4, 3, 6, 6)" in check("2.1", lambda model, x, target: x[0]).message
+    assert "NaN" in check("2.1", lambda model, x, target: x * float("nan")).message
+
+
+def test_the_notebooks_random_state_and_grad_mode_are_left_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        assert check("2.1", right).passed
+        assert not torch.is_grad_enabled()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_same_answer_gets_the_same_words():
+    assert repr(check("2.1", right)) == repr(check("2.1", right))
+
+
+def test_a_result_reads_as_text():
+    result = Result(
+        "2.1", "The simple gradient", "wrong", "Too loud.", "Turn it down.", "line 3, in f:  x = 1"
+    )
+    assert (
+        repr(result) == "2.1 · not yet: Too loud.\n    line 3, in f:  x = 1\n  Where to look: Turn it down."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "icon"),
+    [("not attempted", "not attempted yet", "○"), ("wrong", "not yet", "✗"), ("passed", "passed", "✓")],
+)
+def test_a_result_shows_icon_and_words_and_takes_the_pages_own_text_colour(status, words, icon):
+    page = Result("2.1", "A <title>", status, "Look at `x < 1`.", "There.", "a < b")._repr_html_()
+    assert words in page and icon in page
+    assert "A &lt;title&gt;" in page and "<code" in page and "x &lt; 1</code>" in page and "a &lt; b" in page
+    assert "color:inherit" in page and 'role="status"' in page

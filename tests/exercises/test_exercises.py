@@ -1,0 +1,110 @@
+"""Every exercise of every chapter: the stub waits, the solution passes, the usual mistakes are told apart.
+
+A new chapter adds ``wrong_chNN.py`` with a dict ``WRONG``: for each exercise, the wrong answers people give.
+"""
+
+import importlib
+import re
+import time
+
+import exercise_pages as pages
+import pytest
+
+from xai_lib.checks import available, check
+
+EXERCISES = [
+    pytest.param(path, identifier, id=identifier)
+    for path in pages.PAGES
+    for identifier in pages.page(path).exercises
+]
+PAGES = [pytest.param(path, id=path.parent.name) for path in pages.PAGES]
+
+
+def planted(chapter: int) -> dict:
+    return importlib.import_module(f"wrong_ch{chapter:02d}").WRONG
+
+
+WRONG = [
+    pytest.param(identifier, wrong, id=f"{identifier}-{wrong.name}")
+    for path in pages.PAGES
+    for identifier, several in planted(pages.page(path).chapter).items()
+    for wrong in several
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_exercise_has_a_check_and_every_check_an_exercise(path):
+    page = pages.page(path)
+    checks = [name for name in available() if int(name.split(".")[0]) == page.chapter]
+    assert list(page.exercises) == checks
+    assert sorted(planted(page.chapter)) == sorted(checks)
+
+
+@pytest.mark.parametrize(("path", "identifier"), EXERCISES)
+def test_the_stub_runs_and_counts_as_not_attempted(path, identifier):
+    stubs, _ = pages.results(path)
+    assert "..." in pages.page(path).exercises[identifier].stub
+    assert stubs[identifier].status == "not attempted", stubs[identifier]
+
+
+@pytest.mark.parametrize(("path", "identifier"), EXERCISES)
+def test_the_solution_passes_within_seconds(path, identifier):
+    _, solved = pages.results(path)
+    assert solved[identifier].status == "passed", solved[identifier]
+    assert solved[identifier].exercise == identifier
+
+
+@pytest.mark.parametrize(("path", "identifier"), EXERCISES)
+def test_the_solution_leaves_the_readers_names_alone(path, identifier):
+    exercise = pages.page(path).exercises[identifier]
+    given = set(re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.stub, flags=re.MULTILINE))
+    solution = set(re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.solution, flags=re.MULTILINE))
+    assert given and solution and not given & solution
+
+
+@pytest.mark.parametrize(("path", "identifier"), EXERCISES)
+def test_the_page_gives_dots_minutes_and_three_hints(path, identifier):
+    text = pages.page(path).exercises[identifier].text
+    assert re.search(r"(●○○|●●○|●●●) · \d+ minutes", text)
+    assert re.findall(r"<details><summary>Hint (\d)</summary>\n\n", text) == ["1", "2", "3"]
+    assert text.count("</details>") == 3
+
+
+@pytest.mark.parametrize("identifier", [p.values[1] for p in EXERCISES])
+def test_at_least_two_wrong_answers_are_planted_and_each_is_told_something_else(identifier):
+    several = planted(int(identifier.split(".")[0]))[identifier]
+    messages = [check(identifier, *wrong.answers).message for wrong in several]
+    assert len(messages) >= 2
+    assert len(set(messages)) == len(messages), messages
+
+
+@pytest.mark.parametrize(("identifier", "wrong"), WRONG)
+def test_a_wrong_answer_is_told_what_is_wrong_and_where_to_look(identifier, wrong):
+    started = time.process_time()
+    result = check(identifier, *wrong.answers)
+    assert result.status == "wrong", result
+    assert wrong.keyword.lower() in result.message.lower(), result
+    assert result.look
+    assert (
+        time.process_time() - started < 10
+    )  # seconds of computing; a check takes less than 3 when left alone
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_edition_without_solutions_runs_and_gives_nothing_away(path):
+    handed_out = pages.without_solutions(path)
+    assert not any("solution" in pages.tags(cell) for cell in handed_out.cells)
+    text = "\n".join(cell.source for cell in handed_out.cells)
+    stated = {line.strip() for line in text.splitlines()}
+    for exercise in pages.page(path).exercises.values():
+        names = re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.solution, flags=re.MULTILINE)
+        assert not [name for pair in names for name in pair if name and re.search(rf"\b{name}\b", text)]
+        lines = [line.strip() for line in exercise.solution.splitlines() if len(line.strip()) > 30]
+        assert not stated.intersection(lines)
+
+    names = {"__name__": "__main__"}
+    for cell in handed_out.cells:
+        if cell.cell_type == "code":
+            value = pages.run(cell.source, names)
+            if "check" in pages.tags(cell):
+                assert value.status == "not attempted"

@@ -1,0 +1,438 @@
+"""Laws and promises of the gradient methods; the comparison with Captum is in tests/parity."""
+
+import copy
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.architectures import Branches, InPlace, Linear, Plain, Reused, Six, build, images, relative_error
+from xai_lib import (
+    _engine,
+    deconvnet,
+    gradient,
+    gradient_x_input,
+    guided_backprop,
+    integrated_gradients,
+    smooth_grad,
+)
+
+EXPLAINERS = {
+    "gradient": gradient,
+    "gradient_x_input": gradient_x_input,
+    "smooth_grad": partial(smooth_grad, n_samples=3, batch_size=2),
+    "integrated_gradients": partial(integrated_gradients, n_steps=3, batch_size=2),
+    "guided_backprop": guided_backprop,
+    "deconvnet": deconvnet,
+}
+every_explainer = pytest.mark.parametrize("explain", EXPLAINERS.values(), ids=EXPLAINERS)
+
+
+def seeded(device, seed=0):
+    return torch.Generator(device).manual_seed(seed)
+
+
+class Quadratic(nn.Module):
+    """Half the squared norm, as logit 0: the gradient at a point is the point."""
+
+    def forward(self, x):
+        half = x.square().sum((1, 2, 3)) / 2
+        return torch.stack([half, -half], 1)
+
+
+# ------------------------------------------------------------------------------------------------ identities
+
+
+def test_on_a_linear_model_every_gradient_is_the_weights(device):
+    model = build(Linear).to(device, torch.float64)
+    x = images(3, (6, 6), dtype=torch.float64, device=device)
+    target = torch.tensor([2, 0, 3], device=device)
+    weights = model.fc.weight.detach()[target].view_as(x)
+    assert relative_error(gradient(model, x, target), weights) < 1e-12
+    assert relative_error(gradient(model, x, target).abs(), weights.abs()) < 1e-12
+    assert relative_error(gradient_x_input(model, x, target), weights * x) < 1e-12
+    assert relative_error(integrated_gradients(model, x, target, n_steps=2), weights * x) < 1e-12
+    for noise in (0.0, 0.1, 3.0):
+        smooth = smooth_grad(model, x, target, n_samples=4, noise=noise, generator=seeded(device))
+        assert relative_error(smooth, weights) < 1e-12
+        varied = smooth_grad(model, x, target, n_samples=4, noise=noise, statistic="variance")
+        assert varied.abs().max() < 1e-24
+        squared = smooth_grad(model, x, target, n_samples=4, noise=noise, statistic="square")
+        assert relative_error(squared, weights.square()) < 1e-12
+
+
+def test_gradient_agrees_with_finite_differences(device):
+    model = build(Branches).to(device, torch.float64)
+    x = images(2, (19, 23), dtype=torch.float64, device=device)
+    step = torch.randn(x.shape, generator=seeded(device), dtype=x.dtype, device=device)
+    with torch.no_grad():
+        rise = (model(x + 1e-7 * step)[:, 4] - model(x - 1e-7 * step)[:, 4]) / 2e-7
+    slope = (gradient(model, x, 4) * step).sum((1, 2, 3))
+    torch.testing.assert_close(slope, rise, rtol=1e-5, atol=1e-7)
+
+
+def test_shares_sum_to_the_logit_without_biases(device):
+    model = build(Plain).to(device, torch.float64)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.zero_()
+                module.running_mean.zero_()
+    x = images(3, dtype=torch.float64, device=device)
+    logits = model(x).detach()
+    torch.testing.assert_close(gradient_x_input(model, x, 1).sum((1, 2, 3)), logits[:, 1])
+    # On the straight path from black such a network is linear: one step is enough.
+    torch.testing.assert_close(integrated_gradients(model, x, 1, n_steps=1).sum((1, 2, 3)), logits[:, 1])
+
+
+@pytest.mark.parametrize("kind, size", [(Plain, (17, 21)), (Six, (16, 16)), (Branches, (19, 23))])
+@pytest.mark.parametrize("baseline", [None, 0.5])
+def test_integrated_gradients_are_complete(kind, size, baseline, device):
+    model = build(kind).to(device, torch.float64)
+    x = images(3, size, dtype=torch.float64, device=device)
+    target = torch.tensor([0, 2, 4], device=device)
+    start = torch.full_like(x, baseline or 0.0)
+    with torch.no_grad():
+        change = (model(x) - model(start)).gather(1, target[:, None])[:, 0]
+    gaps = []
+    for n_steps in (4, 64, 1024):
+        shares = integrated_gradients(model, x, target, baseline=baseline, n_steps=n_steps)
+        gaps.append((shares.sum((1, 2, 3)) - change).abs().max() / change.abs().max())
+    assert gaps[2] < 2e-3 and gaps[2] < gaps[0]
+
+
+def test_integrated_gradients_are_exact_for_polynomials(device):
+    """On a quadratic the integrand is linear: one Gauss–Legendre point gives (x - x') * (x + x') / 2."""
+    x = images(2, (5, 7), dtype=torch.float64, device=device)
+    start = images(2, (5, 7), seed=5, dtype=torch.float64, device=device)
+    shares = integrated_gradients(Quadratic().eval(), x, 0, baseline=start, n_steps=1)
+    assert relative_error(shares, (x - start) * (x + start) / 2) < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 1, 1), (1, 3, 5, 7), (5, 7), ()])
+def test_a_baseline_broadcasts(shape, device):
+    x = images(2, (5, 7), dtype=torch.float64, device=device)
+    start = torch.rand(shape, generator=seeded(device), dtype=torch.float64, device=device)
+    shares = integrated_gradients(Quadratic().eval(), x, 0, baseline=start, n_steps=1)
+    assert relative_error(shares, (x - start) * (x + start) / 2) < 1e-12
+
+
+# ----------------------------------------------------------------------------------------- laws of SmoothGrad
+
+
+@pytest.mark.parametrize("kind, size", [(Plain, (17, 21)), (Branches, (19, 23))])
+def test_without_noise_smooth_grad_is_the_gradient(kind, size, device):
+    model = build(kind).to(device, torch.float64)
+    x = images(2, size, dtype=torch.float64, device=device)
+    assert relative_error(smooth_grad(model, x, n_samples=3, noise=0), gradient(model, x)) < 1e-12
+    nearly = smooth_grad(model, x, n_samples=3, noise=1e-9, generator=seeded(device))
+    assert relative_error(nearly, gradient(model, x)) < 1e-6
+
+
+def test_noise_is_normal_and_relative_to_each_images_range(device):
+    """On the quadratic, one sample's gradient is the noisy image itself."""
+    x = images(3, (64, 64), dtype=torch.float64, device=device)
+    x = x * torch.tensor([1.0, 0.25, 0.0], dtype=x.dtype, device=device).view(-1, 1, 1, 1) + 0.3
+    noise = smooth_grad(Quadratic().eval(), x, 0, n_samples=1, noise=0.2, generator=seeded(device)) - x
+    assert noise[2].abs().max() == 0  # a flat image has no range
+    for image, added in zip(x[:2], noise[:2], strict=True):
+        unit = added / (0.2 * (image.max() - image.min()))
+        size = math.sqrt(unit.numel())
+        assert unit.mean().abs() < 4 / size
+        assert (unit.std() - 1).abs() < 4 / size
+        assert (unit.pow(4).mean() - 3).abs() < 4 * math.sqrt(96) / size  # the normal distribution's kurtosis
+
+
+@pytest.mark.parametrize("kind, size, n, times", [(Quadratic, (32, 32), 5, 8), (Branches, (19, 23), 4, 4)])
+def test_variance_falls_as_one_over_n(kind, size, n, times, device):
+    model = build(kind).to(device, torch.float64)
+    x = images(1, size, dtype=torch.float64, device=device)
+
+    def variance(n_samples):
+        copies = x.expand(60, -1, -1, -1)  # 60 independent draws
+        drawn = smooth_grad(model, copies, 0, n_samples=n_samples, batch_size=240, generator=seeded(device))
+        return drawn.var(0).mean().item()
+
+    assert variance(n) / variance(n * times) == pytest.approx(times, rel=0.2)
+
+
+def test_statistics_belong_together(device):
+    """Mean of squares = square of the mean + variance; on the quadratic the variance is sigma squared."""
+    model = build(Branches).to(device, torch.float64)
+    x = images(2, (19, 23), dtype=torch.float64, device=device)
+
+    def statistic(name, batch_size=7, kind=model):
+        return smooth_grad(
+            kind, x, 1, n_samples=10, statistic=name, batch_size=batch_size, generator=seeded(device)
+        )
+
+    mean, square, variance = map(statistic, ("mean", "square", "variance"))
+    assert relative_error(mean.square() + variance, square) < 1e-12
+    spread = smooth_grad(
+        Quadratic().eval(), x, 0, n_samples=400, statistic="variance", generator=seeded(device)
+    )
+    sigma = 0.15 * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
+    torch.testing.assert_close(spread.mean((1, 2, 3)), sigma.square(), rtol=0.02, atol=0)
+
+
+def test_variance_survives_large_gradients():
+    """In float32, sums of squares about zero would lose a spread of 0.15 around a gradient of 10 000."""
+    x = images(1, (16, 16)) + torch.tensor(1e4)
+    sigma = 0.15 * (x.max() - x.min())
+    spread = smooth_grad(
+        Quadratic().eval(), x, 0, n_samples=200, statistic="variance", generator=seeded("cpu")
+    )
+    torch.testing.assert_close(spread.mean(), sigma.square(), rtol=0.1, atol=0)
+
+
+# ------------------------------------------------------------------------------------------ chunks and draws
+
+
+@pytest.mark.parametrize("statistic", ["mean", "square", "variance"])
+def test_smooth_grad_does_not_depend_on_batch_size(statistic, device):
+    model = build(Plain).to(device, torch.float64)
+    x = images(3, dtype=torch.float64, device=device)
+
+    def explain(batch_size):
+        return smooth_grad(
+            model, x, n_samples=11, statistic=statistic, batch_size=batch_size, generator=seeded(device)
+        )
+
+    whole = explain(1000)
+    for batch_size in (1, 2, 7, 11, 16, 33):
+        assert relative_error(explain(batch_size), whole) < 1e-11
+
+
+def test_integrated_gradients_do_not_depend_on_batch_size(device):
+    model = build(Plain).to(device, torch.float64)
+    x = images(3, dtype=torch.float64, device=device)
+    whole = integrated_gradients(model, x, n_steps=11, batch_size=1000)
+    for batch_size in (1, 2, 7, 11, 16, 33):
+        assert (
+            relative_error(integrated_gradients(model, x, n_steps=11, batch_size=batch_size), whole) < 1e-12
+        )
+
+
+def test_randomness_comes_from_the_generator_only(device):
+    model, x = build(Plain).to(device), images(2, device=device)
+    state = torch.random.get_rng_state()
+    first = smooth_grad(model, x, n_samples=5, generator=seeded(device, 1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first, smooth_grad(model, x, n_samples=5, generator=seeded(device, 1)))
+    assert not torch.equal(first, smooth_grad(model, x, n_samples=5, generator=seeded(device, 2)))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        unnamed = smooth_grad(model, x, n_samples=5)
+        torch.manual_seed(1)
+        assert torch.equal(unnamed, smooth_grad(model, x, n_samples=5))
+
+
+@every_explainer
+def test_each_image_is_explained_for_itself(explain, device):
+    """A batch gives what its images give alone; an int, a tensor, and the model's own choice agree."""
+    if explain is EXPLAINERS["smooth_grad"]:
+        explain = partial(explain, noise=0)  # its draws differ from image to image
+    model = build(Branches).to(device, torch.float64)
+    x = 3 * torch.randn(5, 3, 19, 23, generator=seeded(device), dtype=torch.float64, device=device)
+    choice = model(x).argmax(1)
+    together = explain(model, x)
+    assert relative_error(explain(model, x, choice), together) < 1e-12
+    assert relative_error(explain(model, x, choice.to(torch.uint8).cpu()), together) < 1e-12
+    alone = [explain(model, image[None], int(c)) for image, c in zip(x, choice, strict=True)]
+    assert relative_error(torch.cat(alone), together) < 1e-12
+    assert len(set(choice.tolist())) > 1, "all images got one class: mixed targets are not tested"
+
+
+# -------------------------------------------------------------------------------------- results and the model
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 4),
+    height=st.integers(8, 20),
+    width=st.integers(8, 20),
+    name=st.sampled_from(sorted(EXPLAINERS)),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    last=st.booleans(),
+)
+def test_shape_dtype_and_detachment(n, height, width, name, dtype, last):
+    model = build(Plain).to(dtype)
+    x = images(n, (height, width), dtype=dtype).requires_grad_()
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    attribution = EXPLAINERS[name](model, x)
+    assert attribution.shape == x.shape and attribution.dtype == dtype and attribution.device == x.device
+    assert not attribution.requires_grad and attribution.grad_fn is None
+    assert attribution.isfinite().all() and not attribution.is_inference()
+
+
+HOOKS = [name for name in vars(nn.Module()) if "hook" in name]
+
+
+def snapshot(model):
+    """All that must not change: values, versions, identities, flags, gradients, hooks and modes."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {
+        "identity": [(name, id(t), t._version, t.requires_grad, id(t.grad)) for name, t in tensors],
+        "values": [t.detach().clone() for _, t in tensors],
+        "gradients": [None if t.grad is None else t.grad.clone() for _, t in tensors],
+        "hooks": [
+            (m, h, list(getattr(m, h).items())) for m in model.modules() for h in HOOKS if getattr(m, h)
+        ],
+        "modes": [m.training for m in model.modules()],
+        "attributes": [sorted(vars(m)) for m in model.modules()],
+    }
+
+
+def assert_as_found(model, before):
+    after = snapshot(model)
+    for key in ("identity", "hooks", "modes", "attributes"):
+        assert after[key] == before[key], key
+    for key in ("values", "gradients"):
+        for new, old in zip(after[key], before[key], strict=True):
+            assert (new is None and old is None) or torch.equal(new, old), key
+
+
+def used_model(kind=Branches):
+    """A model with frozen and trainable parameters, gradients, and hooks of its owner."""
+    model = build(kind).double()
+    model(images(1, (19, 23), dtype=torch.float64)).sum().backward()
+    first = next(model.parameters())
+    first.requires_grad_(False)
+    first.grad = None
+    model.register_forward_hook(lambda *_: None)
+    model.fc2.weight.register_hook(lambda g: g)
+    return model
+
+
+ENDINGS = [None, RuntimeError("out of memory"), KeyboardInterrupt()]
+
+
+@every_explainer
+@pytest.mark.parametrize("error", ENDINGS, ids=["done", "error", "interrupt"])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_model_is_left_as_found(explain, error, calls):
+    model, x = used_model(), images(3, (19, 23), dtype=torch.float64)
+    left = calls
+
+    def stop(*_):
+        nonlocal left
+        left -= 1
+        if error is not None and left <= 0:
+            raise error
+
+    model.inner.register_forward_hook(stop)
+    pixels, before = x.clone(), snapshot(model)
+    many = explain in (EXPLAINERS["smooth_grad"], EXPLAINERS["integrated_gradients"])
+    if error is not None and (calls == 1 or many):
+        with pytest.raises(type(error)):
+            explain(model, x, 1)
+    else:
+        explain(model, x, 1)
+    assert_as_found(model, before)
+    assert torch.equal(x, pixels)
+
+
+@every_explainer
+def test_the_model_is_left_as_found_when_the_backward_pass_stops(explain):
+    class Stop(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(_ctx, _gradient):
+            raise KeyboardInterrupt
+
+    model, x = used_model(), images(3, (19, 23), dtype=torch.float64)
+    model.inner.register_forward_hook(lambda _m, _a, output: Stop.apply(output))
+    before = snapshot(model)
+    with pytest.raises(KeyboardInterrupt):
+        explain(model, x, 1)
+    assert_as_found(model, before)
+
+
+@every_explainer
+def test_buffers_that_a_forward_pass_changes_are_put_back(explain):
+    class Counting(Plain):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+            self.register_buffer("latest", torch.zeros(1))
+            self.register_buffer("nothing", None)
+
+        def forward(self, x):
+            self.count.add_(1)
+            self.latest = self.count.clone()
+            return super().forward(x)
+
+    model = build(Counting)
+    count, latest = model.count, model.latest
+    explain(model, images(2))
+    assert model.count is count and model.latest is latest and model.nothing is None
+    assert count == 0 and latest == 0
+
+
+@every_explainer
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_the_callers_grad_mode_does_not_matter(explain, around, device):
+    model, x = build(Plain).to(device, torch.float64), images(2, dtype=torch.float64, device=device)
+    torch.manual_seed(0)
+    expected = explain(model, x)
+    torch.manual_seed(0)
+    with around():
+        assert relative_error(explain(model, x), expected) < 1e-12
+        torch.manual_seed(0)
+        again = explain(model, x.clone())  # under inference_mode this is an inference tensor
+    assert relative_error(again, expected) < 1e-12
+
+
+@every_explainer
+def test_a_first_layer_that_works_in_place_does_not_touch_the_images(explain, device):
+    model = nn.Sequential(nn.ReLU(inplace=True), build(InPlace)).eval().to(device)
+    x = images(2, device=device)
+    x[:, :, :3] -= 1
+    pixels = x.clone()
+    explain(model, x)
+    assert torch.equal(x, pixels)
+
+
+@every_explainer
+def test_half_precision_runs(explain):
+    model, x = build(Plain), images(2)
+    half = copy.deepcopy(model).bfloat16()
+    result = explain(half, x.bfloat16(), 1)
+    assert result.dtype == torch.bfloat16 and result.isfinite().all() and result.abs().max() > 0
+
+
+# ------------------------------------------------------------------------------------------- rectifier rules
+
+
+def test_rules_on_a_network_worked_out_by_hand():
+    """y = -relu(a) + 2 relu(b) with a = x0 - x1, b = x1 - x0: at x = (3, 1) only a is open."""
+
+    class Two(nn.Module):
+        def forward(self, x):
+            a = x[:, 0, 0, 0] - x[:, 0, 0, 1]
+            opened = torch.stack([a, -a], 1).relu()
+            return opened @ torch.tensor([[-1.0], [2.0]])
+
+    model, x = Two().eval(), torch.tensor([[[[3.0, 1.0]]]])
+    assert gradient(model, x).flatten().tolist() == [-1.0, 1.0]
+    assert guided_backprop(model, x).flatten().tolist() == [0.0, 0.0]  # a: open, but negative; b: shut
+    assert deconvnet(model, x).flatten().tolist() == [-2.0, 2.0]  # b: shut, but positive
+    assert guided_backprop(model, x.flip(3)).flatten().tolist() == [-2.0, 2.0]
+
+
+def test_a_reused_rectifier_is_counted_each_time():
+    model = build(Reused).double()
+    x = images(2, dtype=torch.float64)
+    with torch.enable_grad():
+        logits = model(x.requires_grad_())
+    assert len(_engine.rectifiers(logits)) == 3

@@ -1,0 +1,205 @@
+"""What the methods share: chunks, draws, rectifiers in the graph, and recording a layer."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from captum.attr import LayerGradientXActivation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.architectures import (
+    Branches,
+    Functional,
+    FunctionalSix,
+    InPlace,
+    Linear,
+    Plain,
+    Reused,
+    Six,
+    Smooth,
+    build,
+    images,
+    relative_error,
+)
+from xai_lib import _engine, guided_backprop
+
+
+def classes(*index):
+    return _engine.Classes(torch.tensor(index), max(index))
+
+
+# ---------------------------------------------------------------------------------------------------- chunks
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_images=st.integers(1, 5), n_points=st.integers(1, 9), batch_size=st.integers(1, 50))
+def test_chunks_are_full_and_cover_every_point_once(n_images, n_points, batch_size):
+    model = build(Linear)
+    sizes, asked = [], []
+
+    def make_points(which, points):
+        sizes.append(len(which))
+        asked.extend(zip(which.tolist(), points.tolist(), strict=True))
+        return torch.zeros(len(which), 3, 6, 6)
+
+    chosen = classes(*(i % 4 for i in range(n_images)))
+    runs = list(_engine.gradient_runs(model, chosen, n_points, batch_size, make_points))
+    assert asked == [(i, p) for i in range(n_images) for p in range(n_points)]
+    assert all(size == batch_size for size in sizes[:-1]) and 1 <= sizes[-1] <= batch_size
+    assert [(r.image, r.first + k) for r in runs for k in range(len(r.gradients))] == asked
+    for run in runs:  # each with its own image's class
+        weights = model.fc.weight.detach()[run.image % 4].view(3, 6, 6)
+        assert torch.equal(run.gradients, weights.expand_as(run.gradients))
+
+
+@settings(max_examples=40, deadline=None)
+@given(asks=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 100))
+def test_draws_do_not_depend_on_how_they_are_asked_for(asks, seed):
+    x, total = torch.zeros(2, 1, 3, 5), sum(asks)
+    generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
+    at_once = _engine.normal_draws(x, total, generators[0])(total)
+    draw = _engine.normal_draws(x, total, generators[1])
+    assert torch.equal(torch.cat([draw(n) for n in asks]), at_once)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+    assert at_once.shape == (total, 1, 3, 5) and len(at_once.unique(dim=0)) == total  # all images differ
+
+
+# ------------------------------------------------------------------------------------------------ rectifiers
+
+
+def count(model, size=(17, 21)):
+    with torch.enable_grad():
+        return len(_engine.rectifiers(model(images(2, size).requires_grad_())))
+
+
+@pytest.mark.parametrize("kind", [Plain, InPlace, Six, Reused, Functional, FunctionalSix])
+def test_every_spelling_of_a_rectifier_is_found(kind):
+    assert count(build(kind)) == 3
+
+
+def test_rectifiers_in_branches_are_found_once_each():
+    assert count(build(Branches), (19, 23)) == 5
+
+
+def spelt(function):
+    class Spelt(nn.Module):
+        def forward(self, x):
+            return function(x - 0.5).mean((2, 3))
+
+    return Spelt().eval()
+
+
+RECTIFIERS = {
+    "F.relu": F.relu,
+    "F.relu in place": lambda t: F.relu(t, inplace=True),
+    "torch.relu": torch.relu,
+    "Tensor.relu": torch.Tensor.relu,
+    "Tensor.relu_": torch.Tensor.relu_,
+    "clamp": lambda t: t.clamp(min=0),
+    "clamp_min": lambda t: t.clamp_min(0),
+    "threshold": lambda t: F.threshold(t, 0, 0),
+    "F.relu6": F.relu6,
+    "F.relu6 in place": lambda t: F.relu6(t, inplace=True),
+    "hardtanh": lambda t: F.hardtanh(t, 0, 6),
+    "clamp to 6": lambda t: t.clamp(0, 6),
+}
+NO_RECTIFIERS = {
+    "clipped pixels": lambda t: t.clamp(0, 1),
+    "clamp elsewhere": lambda t: t.clamp(min=1e-6),
+    "hardtanh": F.hardtanh,
+    "leaky": F.leaky_relu,
+    "silu": F.silu,
+    "abs": torch.abs,
+}
+
+
+@pytest.mark.parametrize("function", RECTIFIERS.values(), ids=RECTIFIERS)
+def test_rectifier_functions(function):
+    """Each gives guided backpropagation's answer: here shut everywhere, for the model's slope is negative."""
+    model = spelt(lambda t: -function(t))
+    assert count(model) == 1
+    assert guided_backprop(model, images(2), 0).abs().max() == 0
+    assert guided_backprop(spelt(function), images(2), 0).abs().max() > 0
+
+
+@pytest.mark.parametrize("function", NO_RECTIFIERS.values(), ids=NO_RECTIFIERS)
+def test_other_functions_are_left_alone(function):
+    assert count(spelt(function)) == 0
+
+
+# ----------------------------------------------------------------------------------------- recording a layer
+
+
+@pytest.mark.parametrize(
+    "kind, layer", [(Plain, "features.6"), (InPlace, "features.6"), (InPlace, "features.0")]
+)
+def test_layer_gradient_agrees_with_captum(kind, layer, device):
+    """Also where an in-place rectifier follows the layer: the reference is the network without those."""
+    model, twin = (build(k).to(device, torch.float64) for k in (kind, Plain))
+    x = images(3, dtype=torch.float64, device=device)
+    target = torch.tensor([1, 4, 0], device=device)
+    maps, gradients, logits = _engine.layer_gradient(model, x, _engine.check_target(target, x), layer)
+    reference = LayerGradientXActivation(twin, twin.get_submodule(layer)).attribute(x, target)
+    assert relative_error(maps * gradients, reference) < 1e-12
+    assert relative_error(logits, twin(x)) < 1e-12
+    assert not any(t.requires_grad for t in (maps, gradients, logits))
+
+
+def test_a_layer_is_its_name_or_itself_and_names_work_on_copies():
+    model, x = build(Plain), images(2)
+    by_name = _engine.layer_gradient(model, x, classes(1, 2), "features.3")
+    by_module = _engine.layer_gradient(model, x, classes(1, 2), model.features[3])
+    on_copy = _engine.layer_gradient(copy.deepcopy(model), x, classes(1, 2), "features.3")
+    for a, b, c in zip(by_name, by_module, on_copy, strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c)
+
+
+def test_a_layer_that_runs_several_times_is_recorded_at_its_last_run():
+    model, x = build(Reused).double(), images(2, dtype=torch.float64)
+    maps, gradients, logits = _engine.layer_gradient(model, x, classes(1, 2), "act")
+    last = F.relu(model.features[-1](_before_last(model, x))).detach()
+    assert relative_error(maps, last) < 1e-12
+    pixels = maps.shape[2] * maps.shape[3]  # behind it come the mean over the pixels and the linear head
+    expected = model.head.weight.detach()[[1, 2]][:, :, None, None].expand_as(maps) / pixels
+    assert relative_error(gradients, expected) < 1e-12
+    assert relative_error(logits, model(x)) < 1e-12
+
+
+def _before_last(model, x):
+    conv1, pool, conv2, norm, _ = model.features
+    return F.relu(norm(conv2(pool(F.relu(conv1(x))))))
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_recording_leaves_no_hook(error):
+    model = build(Plain)
+    if error:
+        model.head.register_forward_hook(lambda *_: (_ for _ in ()).throw(error()))
+        with pytest.raises(error):
+            _engine.layer_gradient(model, images(1), None, "features.3")
+    else:
+        _engine.layer_gradient(model, images(1), None, "features.3")
+    assert not model.features[3]._forward_hooks
+
+
+def test_layers_without_feature_maps_are_named():
+    model = build(Branches)
+    model.spare = nn.Conv2d(1, 1, 1)
+    x = images(2, (19, 23))
+    with pytest.raises(ValueError, match=r"'fc1' gives shape \(2, 10\)"):
+        _engine.layer_gradient(model, x, None, "fc1")
+    with pytest.raises(ValueError, match="layer 'spare' never ran"):
+        _engine.layer_gradient(model, x, None, "spare")
+
+
+def test_layers_that_the_logits_ignore_are_named():
+    class Aside(Smooth):
+        def forward(self, x):
+            self.conv(x)
+            return x.mean((2, 3))
+
+    with pytest.raises(ValueError, match="do not depend on layer 'conv'"):
+        _engine.layer_gradient(build(Aside), images(2), None, "conv")

@@ -3,8 +3,8 @@
     python tools/make_cover.py [PATH]
 
 A real classifier on two photographs, and a small one that learnt to read a tag; each with the gradient,
-SmoothGrad and integrated gradients of the class that the model chose. Nothing is retouched: the colours of each
-heatmap run from zero to its 99.5th percentile.
+SmoothGrad and integrated gradients of the class that the model chose. Nothing is retouched: the colours of
+each heatmap run from zero to its 99.5th percentile.
 """
 
 from __future__ import annotations

@@ -66,20 +66,23 @@ def list_table(name: str, header: list[str], rows: list[list[str]], widths: list
 
 
 def stacked(name: str, header: list[str]) -> str:
-    """The style that stacks a table below 45 em: on a phone, panning sideways loses the row's name."""
+    """The style that stacks a table on a narrow screen: panning sideways would lose the row's name."""
     first = "> :first-child::before"
     labels = "\n".join(
         f'  table.{name} td:nth-child({i}) {first} {{ content: "{label}: "; font-weight: 600; }}'
         for i, label in enumerate(header[1:], start=2)
     )
+    table = f".bd-article table.table.{name}"
     css = f"""<style>
-table.{name} td, table.{name} th {{ vertical-align: top; white-space: normal; overflow-wrap: break-word; }}
-table.{name} td p {{ margin: 0 0 .4rem; }}
-@media (max-width: 45em) {{
-  table.{name}, table.{name} tbody, table.{name} tr, table.{name} td {{ display: block; width: 100%; }}
-  table.{name} colgroup, table.{name} thead {{ display: none; }}
-  table.{name} tr {{ border-bottom: 2px solid var(--pst-color-border); padding: .6rem 0; }}
-  table.{name} td {{ border: 0; padding: .15rem .5rem; text-align: left; }}
+.bd-content .bd-article-container:has(table.{name}) {{ max-width: 100%; }}
+{table} {{ display: table; table-layout: fixed; width: 100%; }}
+{table} :is(td, th) {{ vertical-align: top; white-space: normal; overflow-wrap: break-word; }}
+{table} td p {{ margin: 0 0 .4rem; }}
+@media (max-width: 75em) {{
+  {table}, {table} :is(tbody, tr, td) {{ display: block; width: 100%; }}
+  {table} :is(colgroup, thead) {{ display: none; }}
+  {table} tr {{ border-bottom: 2px solid var(--pst-color-border); padding: .6rem 0; }}
+  {table} td {{ border: 0; padding: .15rem .5rem; text-align: left; }}
 {labels}
 }}
 </style>"""
@@ -91,11 +94,17 @@ def formula(method: dict) -> str:
     return ", ".join(f"$\\displaystyle {part.strip()}$" for part in method["formula"].split(";;"))
 
 
+def code(method: dict) -> str:
+    """The name to import today, or nothing."""
+    name = method["function"] or method.get("elsewhere")
+    return f"\n\n`{name}`" if method["available"] and name else ""
+
+
 def cheat_sheet(data: dict) -> str:
     """One row a method: formula, cost in passes, what it needs, when it misleads."""
     rows = []
     for m in data["methods"]:
-        name = f"**{m['name']}** ({where(data, m['chapter'])})\n\n{formula(m)}\n\n{m['summary']}"
+        name = f"**{m['name']}** ({where(data, m['chapter'])})\n\n{formula(m)}\n\n{m['summary']}{code(m)}"
         cost = f"{m['passes']}\n\n{m['cost_note']}"
         cite = ",".join([m["cite"], *m["also"]])
         rows.append([name, cost, m["needs"], f"{m['misleads']} {{cite:p}}`{cite}`"])
@@ -132,6 +141,7 @@ STYLE = """
 .concept-map--wide { max-width: 820px; }
 .concept-map--narrow { max-width: 400px; display: none; }
 @media (max-width: 45em) { .concept-map--wide { display: none; } .concept-map--narrow { display: block; } }
+.concept-map a { text-decoration: none; }
 .concept-map text { fill: var(--pst-color-text-base, #222832); font-size: 14px; }
 .concept-map .box { fill: var(--pst-color-surface, #f3f4f5); stroke: var(--pst-color-text-muted, #48566b); }
 .concept-map .written .box { stroke: var(--pst-color-primary, #0a7d91); stroke-width: 2.5; }
@@ -171,8 +181,9 @@ def box(data: dict, number: int, x: float, width: float) -> Box:
     """A chapter's box: title, question, the methods or topics in it, and whether it can be read yet."""
     chapter = chapter_of(data, number)
     lines = wrapped(f"{number} · {chapter['short']}", width, "title")
-    if not chapter["written"]:
-        lines += wrapped("in preparation", width, "status")
+    status = [after(chapter)] if chapter["builds_on"] else []
+    status += [] if chapter["written"] else ["in preparation"]
+    lines += wrapped(" · ".join(status), width, "status") if status else []
     lines += wrapped(chapter["question"], width, "question")
     items = chapter["topics"] + [m["name"] for m in methods_of(data, number)]
     if width > 300:  # room for several on a line
@@ -180,6 +191,12 @@ def box(data: dict, number: int, x: float, width: float) -> Box:
     else:
         lines += [line for item in items for line in wrapped("· " + item, width, "item")]
     return Box(chapter, x, width, lines=lines)
+
+
+def after(chapter: dict) -> str:
+    """What a chapter builds on: an arrow cannot always be drawn, so the box says it too."""
+    *first, last = map(str, chapter["builds_on"])
+    return "builds on " + (f"{', '.join(first)} and {last}" if first else last)
 
 
 def place(rows: list[list[Box]]) -> float:
@@ -230,17 +247,17 @@ def drawn(a: Box, b: Box, rows: list[list[Box]]) -> bool:
     return side_by_side or (step == 1 and overlap > 0)
 
 
-def svg(data: dict, name: str, width: float, rows: list[list[Box]]) -> str:
+def svg(data: dict, name: str, width: float, rows: list[list[Box]], arrows: bool = True) -> str:
     """The drawing: arrows, then boxes."""
     height = place(rows)
     boxes = {b.chapter["number"]: b for row in rows for b in row}
-    arrows = [
+    paths = [
         draw_arrow(boxes[n], b)
         for b in boxes.values()
         for n in b.chapter["builds_on"]
-        if drawn(boxes[n], b, rows)
+        if arrows and drawn(boxes[n], b, rows)
     ]
-    body = "\n".join([*arrows, *map(draw_box, boxes.values())])
+    body = "\n".join([*paths, *map(draw_box, boxes.values())])
     return (
         f'<svg class="concept-map concept-map--{name}" viewBox="0 0 {width:g} {height:g}" role="group" '
         f'aria-labelledby="map-{name}-title map-{name}-desc" xmlns="http://www.w3.org/2000/svg">\n'
@@ -263,8 +280,10 @@ def wide(data: dict) -> str:
 
 
 def narrow(data: dict) -> str:
-    """The map for a phone: one column."""
-    return svg(data, "narrow", 360, [[box(data, c["number"], 4, 352)] for c in data["chapters"]])
+    """The map for a phone: one column. Its order is the order of reading, so it has no arrows."""
+    return svg(
+        data, "narrow", 360, [[box(data, c["number"], 4, 352)] for c in data["chapters"]], arrows=False
+    )
 
 
 def concept_map(data: dict) -> str:
@@ -279,8 +298,8 @@ def map_as_list(data: dict) -> str:
     for c in data["chapters"]:
         title = f"[{c['title']}](../{c['page']}.ipynb)" if c["written"] else f"{c['title']} (in preparation)"
         items = [*c["topics"], *(m["name"] for m in methods_of(data, c["number"]))]
-        after = " and ".join(map(str, c["builds_on"]))
-        builds = f" Builds on chapter{'s' if len(c['builds_on']) > 1 else ''} {after}." if after else ""
+        number = "chapters" if len(c["builds_on"]) > 1 else "chapter"
+        builds = f" B{after(c)[1:]}.".replace("on", f"on {number}", 1) if c["builds_on"] else ""
         parts.append(f"{c['number']}. **{title}**: {c['question']}{builds}\n\n   In it: {', '.join(items)}.")
     return "\n\n".join(parts)
 

@@ -1,0 +1,183 @@
+"""The data behind the taxonomy, the concept map and the cheat sheet, and what is made from it."""
+
+import copy
+import importlib
+import re
+import sys
+import unicodedata
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from pybtex.database import parse_file
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import render_methods  # noqa: E402
+
+DATA = render_methods.load()
+BIBLIOGRAPHY = parse_file(str(ROOT / "book" / "references.bib"))
+METHODS = {m["id"]: m for m in DATA["methods"]}
+TEXTS = (
+    "name formula passes cost_note needs misleads summary scope access access_needs stage reach reach_note"
+).split()
+every_method = pytest.mark.parametrize("method", DATA["methods"], ids=list(METHODS))
+every_chapter = pytest.mark.parametrize("chapter", DATA["chapters"], ids=lambda c: f"chapter{c['number']}")
+every_entry = pytest.mark.parametrize("key", list(BIBLIOGRAPHY.entries))
+
+
+def importable(method: dict) -> bool:
+    """Whether the function that the data names can be imported now."""
+    name = method.get("elsewhere") or f"{method['module']}.{method['function']}"
+    module, function = name.rsplit(".", 1)
+    try:
+        return hasattr(importlib.import_module(module), function)
+    except ModuleNotFoundError:
+        return False
+
+
+def test_a_method_has_one_entry():
+    assert len(METHODS) == len(DATA["methods"])
+
+
+@every_method
+def test_every_field_says_something(method):
+    assert all(isinstance(method[field], str) and method[field].strip() for field in TEXTS)
+    assert method["family"] in {f["id"] for f in DATA["families"]}
+    assert method["chapter"] in {c["number"] for c in DATA["chapters"]}
+
+
+@every_method
+def test_a_method_stands_somewhere_on_each_axis(method):
+    for axis in DATA["axes"]:
+        assert method[axis["id"]] in axis["values"]
+
+
+@every_method
+def test_black_box_methods_read_outputs_only_and_model_agnostic_methods_are_black_box(method):
+    assert (method["access"] == "black-box") == (method["access_needs"] == "outputs only")
+    if method["reach"] == "model-agnostic":
+        assert method["access"] == "black-box"
+
+
+@every_method
+def test_available_means_that_it_can_be_imported_today(method):
+    assert method["available"] == importable(method), (
+        f"{method['id']}: set available to {importable(method)} in book/data/methods.yml, "
+        "then run python tools/render_methods.py"
+    )
+
+
+@every_method
+def test_the_papers_of_a_method_are_in_the_bibliography(method):
+    assert {method["cite"], *method["also"]} <= set(BIBLIOGRAPHY.entries)
+
+
+@every_chapter
+def test_written_means_that_the_lesson_is_there(chapter):
+    assert chapter["written"] == (ROOT / f"{chapter['page']}.md").exists()
+
+
+@every_chapter
+def test_a_chapter_builds_on_earlier_ones(chapter):
+    assert all(1 <= n < chapter["number"] for n in chapter["builds_on"])
+
+
+@every_entry
+def test_a_key_is_the_first_author_and_the_year(key):
+    entry = BIBLIOGRAPHY.entries[key]
+    first = entry.persons["author"][0]
+    surname = "".join(first.prelast_names + first.last_names)
+    surname = re.sub(r"\\[\"'`^c]|[{}]", "", surname)
+    surname = "".join(c for c in unicodedata.normalize("NFD", surname) if c.isalpha() and c.isascii())
+    assert key.lower() == f"{surname}{entry.fields['year']}".lower()
+    assert entry.fields["title"]
+
+
+@every_entry
+def test_an_arxiv_number_looks_like_one(key):
+    fields = BIBLIOGRAPHY.entries[key].fields
+    if "eprint" in fields:
+        assert re.fullmatch(r"\d{4}\.\d{4,5}", fields["eprint"]) and fields["archiveprefix"] == "arXiv"
+
+
+def test_no_paper_is_entered_twice():
+    entries = BIBLIOGRAPHY.entries.values()
+    for field in ("title", "eprint"):
+        seen = [re.sub(r"\W", "", e.fields[field]).lower() for e in entries if field in e.fields]
+        assert len(seen) == len(set(seen))
+
+
+def test_every_citation_on_a_page_is_in_the_bibliography():
+    pages = [*ROOT.glob("book/**/*.md"), *ROOT.glob("chapters/*/*.md"), *ROOT.glob("book/generated/*.inc")]
+    cited = {
+        key.strip()
+        for page in pages
+        for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page.read_text(encoding="utf-8"))
+        for key in keys.split(",")
+    }
+    assert cited and cited <= set(BIBLIOGRAPHY.entries)
+
+
+def test_the_generated_pieces_are_up_to_date():
+    stored = {path.name: path.read_text(encoding="utf-8") for path in render_methods.OUT.iterdir()}
+    assert stored == render_methods.pieces(), "run python tools/render_methods.py"
+
+
+def test_a_change_of_the_data_changes_the_pieces(tmp_path, monkeypatch, capsys):
+    changed = copy.deepcopy(DATA)
+    changed["methods"][0]["name"] = "Another model"
+    monkeypatch.setattr(render_methods, "DATA", tmp_path / "methods.yml")
+    render_methods.DATA.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    assert render_methods.main(["--check"]) == 1
+    assert "cheat_sheet.inc is out of date" in capsys.readouterr().err
+
+
+def drawings() -> list[ElementTree.Element]:
+    """The two drawings of the concept map, for a screen and for a phone."""
+    return [
+        ElementTree.fromstring(svg)
+        for svg in re.findall(r"<svg.*?</svg>", render_methods.concept_map(DATA), flags=re.DOTALL)
+    ]
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_map_has_a_title_a_description_and_no_fixed_text_colour():
+    assert len(drawings()) == 2
+    for svg in drawings():
+        assert svg.find(f"{SVG}title").text and svg.find(f"{SVG}desc").text
+        assert not [e for e in svg.iter() if "fill" in e.attrib or "style" in e.attrib]
+
+
+def test_both_drawings_and_the_list_name_every_method_and_topic():
+    names = [m["name"] for m in DATA["methods"]] + [t for c in DATA["chapters"] for t in c["topics"]]
+    drawn = [" ".join(e.text for e in svg.iter(f"{SVG}text")) for svg in drawings()]
+    for text in [*drawn, render_methods.map_as_list(DATA)]:
+        assert [name for name in names if name not in text] == []
+
+
+def test_the_map_leads_to_the_chapters_that_are_written_and_to_no_other():
+    written = [f"../{c['page']}.html" for c in DATA["chapters"] if c["written"]]
+    for svg in drawings():
+        assert [a.get("href") for a in svg.iter(f"{SVG}a")] == written
+
+
+def test_no_text_of_the_map_is_outside_the_drawing():
+    for svg in drawings():
+        width, height = map(float, svg.get("viewBox").split()[2:])
+        for text in svg.iter(f"{SVG}text"):
+            letter = 8.8 if text.get("class") == "title" else 7.4
+            assert float(text.get("x")) + letter * len(text.text) <= width
+            assert float(text.get("y")) <= height
+
+
+@pytest.mark.parametrize("piece", ["cheat_sheet.inc", "taxonomy.inc"])
+def test_a_table_has_a_row_for_every_method_and_says_which_are_in_preparation(piece):
+    rows = re.split(r"^\* - ", render_methods.pieces()[piece], flags=re.MULTILINE)[2:]
+    assert [row.split("**")[1] for row in rows] == [m["name"] for m in DATA["methods"]]
+    for row, method in zip(rows, DATA["methods"], strict=True):
+        written = render_methods.chapter_of(DATA, method["chapter"])["written"]
+        assert ("in preparation" in row) == (not written)

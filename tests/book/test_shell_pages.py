@@ -1,0 +1,91 @@
+"""What the README and the pages around the chapters promise."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from xai_lib import PHOTOS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def code(page: str, first_line: str) -> str:
+    """The one block of Python on a page that begins with this line."""
+    blocks = re.findall(
+        r"```(?:python|\{code-block\} python\n:name: [\w-]+\n)\n(.*?)```", read(page), re.DOTALL
+    )
+    return next(block for block in blocks if block.strip().startswith(first_line))
+
+
+def test_the_first_heatmap_names_a_cat_and_draws_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code("book/start_here.md", "from xai_lib import load_model"), names)
+    assert capsys.readouterr().out.strip() in {
+        f"The model says: {cat}" for cat in ("tabby", "tiger cat", "Egyptian cat")
+    }
+    assert names["heatmap"].shape == (1, 224, 224) and names["heatmap"].max() > 0
+    assert (tmp_path / "first_heatmap.png").stat().st_size > 10_000
+    assert names["model"].labels[504] == "coffee mug"  # the page asks the reader to try this class
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/start_here.md"])
+def test_the_five_lines_work_on_a_model_of_your_own(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    mine = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    )
+    names = {"my_classifier": mine, "mean": [0.5] * 3, "std": [0.2] * 3, "x": torch.rand(2, 3, 32, 32)}
+    exec(code(page, "from torch import nn"), names)
+    assert names["heatmap"].shape == (2, 32, 32)
+
+
+def test_the_readme_names_every_make_target_and_no_other():
+    targets = set(re.findall(r"^([a-z]+):.*##", read("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z]+)[` ]", read("README.md")))
+    assert named - {"help"} == targets - {"help"}
+
+
+def test_the_readme_names_the_pinned_pair_of_torch_and_torchvision():
+    pins = read("constraints.txt")
+    for package in ("torch", "torchvision"):
+        pin = re.search(rf"^{package}==[\d.]+", pins, re.MULTILINE).group()
+        assert pin in read("README.md")
+
+
+def test_the_readme_says_which_chapters_are_here():
+    chapters = yaml.safe_load(read("book/data/methods.yml"))["chapters"]
+    for chapter in chapters:
+        folder = chapter["page"].rsplit("/", 1)[0]
+        row = next(line for line in read("README.md").splitlines() if f"`{folder}`" in line)
+        assert row.endswith("| here |" if chapter["written"] else "| in preparation |")
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_each_photograph_is_credited(name):
+    title, licence, source = PHOTOS[name]
+    row = next(line for line in read("LICENSE-CONTENT.md").splitlines() if line.startswith(f"| `{name}`"))
+    assert title in row and licence in row and source.split(";")[0].split(", ")[-1] in row
+
+
+def test_the_citation_is_complete_and_of_this_version():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert str(citation["version"]) == project["version"] and citation["license"] == project["license"]
+
+
+def test_a_glossary_term_is_defined_once():
+    body = read("book/glossary.md").split(":sorted:")[1]
+    terms = re.findall(r"^(\S.*)$", body.replace("```", ""), re.MULTILINE)
+    assert len(terms) > 40 and len({t.lower() for t in terms}) == len(terms)

@@ -85,19 +85,15 @@ def test_empty_batch(explain, shape):
     )
 
 
-@every_explainer
-def test_another_device(explain):
-    model = build(Counting).to("meta")
-    message = complaint(lambda: explain(model, images(2)), model)
-    assert_says(message, "x is on cpu", "the model is on meta", "x.to('meta')")
+OTHER_DEVICES = ["meta", "cuda:0"] if torch.cuda.is_available() else ["meta"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
 @every_explainer
-def test_another_real_device(explain):
-    model = build(Counting).to("cuda")
+@pytest.mark.parametrize("other", OTHER_DEVICES)
+def test_another_device(explain, other):
+    model = build(Counting).to(other)
     message = complaint(lambda: explain(model, images(2)), model)
-    assert_says(message, "x is on cpu", "the model is on cuda:0", "x.to('cuda:0')")
+    assert_says(message, "x is on cpu", f"the model is on {other}", f"x.to('{other}')")
 
 
 @every_explainer
@@ -234,12 +230,11 @@ def test_generator():
     assert_says(message, "generator must be a torch.Generator", "int")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
 def test_generator_of_another_device():
-    model = build(Counting).to("cuda")
-    x = images(1, device="cuda")
-    message = complaint(lambda: smooth_grad(model, x, generator=torch.Generator("cpu")), model)
-    assert_says(message, "generator draws on cpu", "x is on cuda:0")
+    with pytest.raises(
+        ValueError, match=r"generator draws on cpu, but x is on cuda:0; .*Generator\('cuda:0'\)"
+    ):
+        _engine.check_generator(torch.Generator("cpu"), torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(

@@ -553,7 +553,11 @@ def _mask_weights(
     model: nn.Module, x: Tensor, maps: Tensor, chosen: Tensor, weights: str, batch_size: int, bar: tqdm
 ) -> Tensor:
     """Score-CAM's weights (N, K): every map of every image as a mask, ``batch_size`` masked images a pass."""
-    live = maps.amax((2, 3)) > maps.amin((2, 3))  # (N, K); the others are no masks
+    lowest, highest = maps.amin((2, 3)), maps.amax((2, 3))
+    rounding = 4 * torch.finfo(maps.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
+    live = (
+        highest - lowest > rounding
+    )  # (N, K); the others are no masks: scaled, they would show their rounding
     pairs = live.nonzero()  # (M, 2): image and channel
     bar.update(live.numel() - len(pairs))
     scores = []

@@ -33,7 +33,7 @@ def test_the_first_heatmap_names_a_cat_and_draws_it(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.strip() in {
         f"The model says: {cat}" for cat in ("tabby", "tiger cat", "Egyptian cat")
     }
-    assert names["heatmap"].shape == (1, 224, 224) and names["heatmap"].max() > 0
+    assert names["heatmap"].shape == (224, 224) and names["heatmap"].max() > 0
     assert (tmp_path / "first_heatmap.png").stat().st_size > 10_000
     assert names["model"].labels[504] == "coffee mug"  # the page asks the reader to try this class
 

@@ -1,0 +1,10 @@
+// The theme's arrows that open a chapter's pages in the sidebar have no name for a screen reader.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".bd-sidebar-primary li > details > summary").forEach(summary => {
+    const link = summary.closest("li").querySelector(":scope > a");
+    if (link) summary.setAttribute("aria-label", "Pages of " + link.textContent.trim());
+  });
+});
+
+// A page opened as a file may not read the other pages: the search then lists its results without excerpts.
+if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -1,0 +1,93 @@
+"""A headless Chromium with the network cut off, and visits that record what goes wrong."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.conftest import CHROMIUM
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def addresses(book_html) -> Iterator[dict[str, str]]:
+    """Where the book lies: opened as files, and served."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(book_html)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield {"file": book_html.resolve().as_uri(), "http": f"http://127.0.0.1:{server.server_port}"}
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def visit(chromium, addresses):
+    """``with visit(page, via="file", size="desktop", theme="light") as tab``: a loaded page.
+
+    ``tab.left`` are the requests that left for another host (none was let through), ``tab.errors`` what the page
+    wrote to the console as errors.
+    """
+
+    @contextmanager
+    def open_page(name, *, via="file", size="desktop", theme="light", scripts=True):
+        context = chromium.new_context(
+            viewport=SIZES[size], color_scheme=theme, java_script_enabled=scripts, has_touch=size == "phone"
+        )
+        left, errors = [], []
+        ours = (addresses[via], "data:", "blob:")
+
+        def cut(route):
+            if route.request.url.startswith(ours):
+                route.continue_()
+            else:
+                left.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", cut)
+        context.add_init_script(
+            f"for (const key of ['mode', 'theme']) localStorage.getItem(key) || localStorage.setItem(key, '{theme}')"
+        )
+        tab = context.new_page()
+        tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("requestfailed", lambda request: errors.append(f"{request.url}: {request.failure}"))
+        tab.left, tab.errors = left, errors
+        tab.goto(f"{addresses[via]}/{name}")
+        if scripts:
+            tab.wait_for_function("!window.MathJax || MathJax.startup && MathJax.startup.promise")
+            tab.evaluate("window.MathJax && MathJax.startup.promise.then(() => 0)")
+        yield tab
+        context.close()
+
+    return open_page

@@ -1,0 +1,185 @@
+"""What a reader moves, answers and opens: quizzes, explorers, solutions, search, dark mode."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.pages import PAGES
+
+LESSONS = [page for page in PAGES if page.endswith("/lesson")]
+EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
+QUESTIONS = ".xw-quiz .Quiz"
+
+
+def say(box) -> tuple[str, str]:
+    """What the feedback of a question says, and whether it says right or wrong."""
+    feedback = box.locator(".Feedback")
+    kind = "right" if "incorrect" not in feedback.get_attribute("class").split() else "wrong"
+    return feedback.inner_text().strip(), kind
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_every_choice_gets_its_own_feedback(visit, page):
+    with visit(f"{page}.html") as tab:
+        boxes = [box for box in tab.locator(QUESTIONS).all() if box.locator(".MCButton").count()]
+        assert boxes, "no quiz on the page"
+        for box in boxes:
+            said = {}
+            for answer in box.locator(".MCButton").all():
+                answer.get_by_role("button").click()
+                text, kind = say(box)
+                assert kind == ("right" if answer.get_attribute("data-correct") == "true" else "wrong")
+                assert text
+                said.setdefault(kind, set()).add(text)
+            assert said.keys() == {"right", "wrong"} and not said["right"] & said["wrong"]
+            assert box.locator("[role=status] .Feedback").count() == 1, "feedback is not announced"
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_numbers_are_graded(visit, page):
+    with visit(f"{page}.html") as tab:
+        for box in tab.locator(QUESTIONS).all():
+            entry = box.locator(".Input-text")
+            if not entry.count():
+                continue
+            right = next(a for a in json.loads(entry.get_attribute("data-answers")) if a.get("correct"))
+            value = sum(right["range"]) / 2 if "range" in right else right["value"]
+            feedback = {}
+            for kind, number in (("wrong", 987654), ("right", value)):
+                entry.click()
+                entry.press_sequentially(f"{number:.6g}" if kind == "right" else str(number))
+                entry.press("Enter") if kind == "right" else box.get_by_role("button", name="Check").click()
+                text, graded = say(box)
+                assert graded == kind
+                feedback[kind] = text
+            assert feedback["right"] != feedback["wrong"]
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_a_quiz_is_answered_from_the_keyboard(visit, page):
+    with visit(f"{page}.html") as tab:
+        box = next(box for box in tab.locator(QUESTIONS).all() if box.locator(".MCButton").count() > 1)
+        first, second = box.get_by_role("button").all()[:2]
+        first.focus()
+        assert say(box)[0] == ""
+        tab.keyboard.press("Enter")
+        answered = say(box)[0]
+        assert answered
+        tab.keyboard.press("Tab")
+        assert second.evaluate("button => button === document.activeElement")
+        assert say(box)[0] == answered, "moving on to the next answer must not grade it"
+        tab.keyboard.press("Space")
+        assert say(box)[0] != answered
+
+
+@pytest.mark.parametrize("page", LESSONS)
+@pytest.mark.parametrize("via", ["file", "http"])
+def test_an_explorer_moves_from_the_keyboard(visit, page, via):
+    with visit(f"{page}.html", via=via) as tab:
+        explorers = tab.locator(".xw-frames").all()
+        assert explorers, "no explorer on the page"
+        for explorer in explorers:
+            image, caption = explorer.locator("img"), explorer.locator("figcaption")
+            for slider in explorer.get_by_role("slider").all():
+                before = image.get_attribute("src"), caption.inner_text(), image.get_attribute("alt")
+                label = slider.get_attribute("aria-valuetext")
+                slider.focus()
+                tab.keyboard.press("ArrowRight")
+                after = image.get_attribute("src"), caption.inner_text(), image.get_attribute("alt")
+                assert all(old != new for old, new in zip(before, after, strict=True))
+                assert slider.get_attribute("aria-valuetext") != label
+                tab.keyboard.press("ArrowLeft")
+                assert (
+                    image.get_attribute("src"),
+                    caption.inner_text(),
+                    image.get_attribute("alt"),
+                ) == before
+            assert caption.get_attribute("aria-live") == "polite"
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_without_scripts_the_first_frame_remains(visit, page):
+    with visit(f"{page}.html", scripts=False) as tab:
+        for explorer in tab.locator(".xw-frames").all():
+            assert explorer.locator("img").is_visible()
+            assert explorer.locator("figcaption").inner_text().strip()
+            assert not explorer.locator(".xw-controls").is_visible()
+            assert "first of" in explorer.locator("noscript").inner_text()
+        for quiz in tab.locator(".xw-quiz").all():
+            assert "Scripts are off" in quiz.locator("noscript").inner_text()
+
+
+@pytest.mark.parametrize("page", EXERCISES)
+def test_solutions_open_and_close(visit, page):
+    with visit(f"{page}.html") as tab:
+        solutions = tab.locator(".cell.tag_solution details.hide").all()
+        assert solutions, "no solution on the page"
+        for solution in solutions:
+            summary, code = solution.locator("summary"), solution.locator(".highlight").first
+            assert not code.is_visible()
+            summary.focus()
+            tab.keyboard.press("Enter")
+            assert code.is_visible()
+            summary.click()
+            assert not code.is_visible()
+
+
+@pytest.mark.parametrize("page", EXERCISES)
+def test_hints_open_and_their_equations_are_drawn(visit, page):
+    with visit(f"{page}.html") as tab:
+        hints = tab.locator("article details:not(.hide)").all()
+        assert len(hints) >= 3
+        for hint in hints:
+            hint.locator("summary").first.click()
+            assert hint.evaluate("details => details.open")
+            assert len(hint.inner_text().strip()) > len(hint.locator("summary").first.inner_text()) + 10
+
+
+@pytest.mark.parametrize("page", LESSONS + EXERCISES)
+def test_code_has_copy_buttons(visit, page):
+    with visit(f"{page}.html") as tab:
+        # Hidden code included: each block of input has its button.
+        blocks = "[...document.querySelectorAll('.cell_input .highlight')]"
+        missing = tab.evaluate(f"{blocks}.filter(block => !block.querySelector('.copybtn')).length")
+        assert missing == 0 and tab.locator("button.copybtn").count() > 0
+
+
+@pytest.mark.parametrize("via", ["file", "http"])
+def test_search_finds(visit, via):
+    with visit("search.html?q=gradient", via=via) as tab:
+        results = tab.locator("#search-results li a")
+        results.first.wait_for()
+        assert results.count() >= 3
+        results.first.click()
+        tab.wait_for_load_state()
+        assert "gradient" in tab.locator("article").inner_text().lower()
+        assert tab.left == [] and tab.errors == []
+
+
+def test_the_search_field_opens_from_the_keyboard(visit):
+    with visit(f"{PAGES[0]}.html") as tab:
+        tab.keyboard.press("Control+k")
+        field = tab.locator("input[type=search]:visible").first
+        field.wait_for()
+        field.fill("Captum")
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/search.html?q=Captum*")
+
+
+def test_the_switch_turns_the_page_dark(visit):
+    with visit(f"{PAGES[0]}.html") as tab:
+        background = "getComputedStyle(document.body).backgroundColor"
+        light = tab.evaluate(background)
+        switch = tab.locator("button.theme-switch-button:visible").first
+        for _ in range(3):  # the theme's switch goes round light, dark and the system's choice
+            switch.click()
+            if tab.evaluate("document.documentElement.dataset.theme") == "dark":
+                break
+        tab.wait_for_timeout(400)  # the colours fade
+        assert tab.evaluate(background) != light
+        tab.reload()
+        assert tab.evaluate("document.documentElement.dataset.theme") == "dark"

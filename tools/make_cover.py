@@ -43,14 +43,17 @@ def row(model: nn.Module, x: Tensor) -> tuple[str, list[Tensor]]:
 
 
 def tagged_star() -> Tensor:
-    """A star whose tag the cheating classifier needs: it is named a star with the tag, and not without it."""
+    """The first star that the cheating classifier names a star with its tag, and something else without."""
     with_tag, without = shapes(400, seed=7, watermark={"star": 1.0}), shapes(400, seed=7)
     stars = with_tag.tagged.nonzero().squeeze(1)
     model = load_model("clever_hans")
     star = model.labels.index("star")
     p_with = model(with_tag.images[stars]).softmax(1)[:, star]
     p_without = model(without.images[stars]).softmax(1)[:, star]
-    return with_tag.images[stars[(p_with - p_without).argmax()]][None]
+    flips = (p_with > 0.5) & (p_without < 0.5)
+    if not flips.any():
+        raise RuntimeError("clever_hans names every star without its tag: the cover would not be true")
+    return with_tag.images[stars[flips.nonzero()[0]]]
 
 
 def cover() -> plt.Figure:

@@ -185,7 +185,13 @@ def _readable(key: str) -> str:
 
 # --- the course's own networks ---------------------------------------------------------------------
 
-TRUNK = (12, "pool", 24, "pool", 48, "pool", 64, 64)  # channels of each 3×3 convolution; halvings between
+TRUNK = (
+    (12, True),
+    (24, True),
+    (48, True),
+    (64, False),
+    (64, False),
+)  # channels of a 3×3 convolution; halved?
 
 
 def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool = False) -> Classifier:
@@ -205,14 +211,12 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
     """
     layers: list[nn.Module] = []
     channels = 3
-    for width in TRUNK:
-        if width == "pool":
-            layers.append(nn.MaxPool2d(2))
-            continue
+    for width, halve in TRUNK:
         layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(width))
-        layers.append(nn.ReLU())
+        if batch_norm:  # after the pooling it costs a quarter
+            layers += [nn.MaxPool2d(2)] * halve + [_shift_norm(width), nn.ReLU()]
+        else:
+            layers += [nn.ReLU()] + [nn.MaxPool2d(2)] * halve
         channels = width
     cells = (size // 16) ** 2
     gap = name == "small_gap"
@@ -229,6 +233,13 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
         cam_layer=f"features.{len(layers) - 1}",
         head="classifier" if gap else "classifier.2",
     )
+
+
+def _shift_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with a shift but no scale: it keeps order, so it commutes with max pooling."""
+    norm = nn.BatchNorm2d(channels)
+    norm.weight.requires_grad_(False)  # stays at 1
+    return norm
 
 
 def _shipped(name: str) -> Classifier:

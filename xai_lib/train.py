@@ -35,14 +35,16 @@ class Recipe:
         batch: scenes a step.
         rate: highest learning rate of a one-cycle schedule.
         seed: of the initial weights and of the first scenes.
+        bfloat16: compute in bfloat16; twice as fast on a processor that has it, slow on one that has not.
     """
 
     watermark: dict[str, float] = field(default_factory=dict)
     shortcut: dict[str, float] = field(default_factory=dict)
-    steps: int = 450
+    steps: int = 700
     batch: int = 64
     rate: float = 4e-3
     seed: int = 0
+    bfloat16: bool = False
 
 
 RECIPES = {
@@ -75,7 +77,8 @@ def train(name: str, recipe: Recipe, *, size: int = 112, progress: bool = False)
     model.train()
     for step in range(recipe.steps):
         scenes = _scenes(recipe, recipe.batch, recipe.seed * recipe.steps + step, size)
-        logits = model(scenes.images.contiguous(memory_format=torch.channels_last))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bfloat16):
+            logits = model(scenes.images.contiguous(memory_format=torch.channels_last)).float()
         loss = F.cross_entropy(logits, scenes.labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -95,7 +98,9 @@ def train(name: str, recipe: Recipe, *, size: int = 112, progress: bool = False)
 def fold_batch_norm(model: Classifier) -> Classifier:
     r"""The same function without batch normalisation, each one multiplied into the convolution before it.
 
-    .. math:: w' = w \gamma / \sqrt{v + \epsilon}, \quad b' = \beta + (b - m) \gamma / \sqrt{v + \epsilon}
+    .. math:: w' = w / \sqrt{v + \epsilon}, \quad b' = \beta - m / \sqrt{v + \epsilon}
+
+    Poolings go back behind the ReLU: the maximum commutes with everything that keeps order.
 
     Args:
         model: a network of :func:`xai_lib.models.build_small` with ``batch_norm=True``, in evaluation mode.
@@ -104,15 +109,20 @@ def fold_batch_norm(model: Classifier) -> Classifier:
         A new network with fewer layers and the same logits, up to rounding.
     """
     layers: list[nn.Module] = []
-    for layer in model.features:
-        if isinstance(layer, nn.BatchNorm2d):
+    pools: list[nn.Module] = []
+    for layer in model.features:  # convolution, maybe pooling, normalisation, ReLU
+        if isinstance(layer, nn.MaxPool2d):
+            pools.append(layer)
+        elif isinstance(layer, nn.BatchNorm2d):
             layers[-1] = nn.utils.fuse_conv_bn_eval(layers[-1], layer)
         else:
             layers.append(layer)
+            if isinstance(layer, nn.ReLU):
+                layers, pools = layers + pools, []
     parts = dict(model.named_children()) | {"features": nn.Sequential(*layers)}
     folded = Classifier(OrderedDict(parts))
     folded.labels, folded.head = model.labels, model.head
-    folded.cam_layer = f"features.{len(layers) - 1}"
+    folded.cam_layer = f"features.{len(layers) - 1}"  # the last ReLU
     return folded.eval()
 
 
@@ -189,8 +199,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, help="gradient steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="initial weights and scenes (default: the recipe's)")
+    parser.add_argument(
+        "--bfloat16", action="store_true", default=None, help="for processors that compute in it"
+    )
     options = parser.parse_args(arguments)
-    chosen = {key: value for key in ("steps", "seed") if (value := getattr(options, key)) is not None}
+    keys = ("steps", "seed", "bfloat16")
+    chosen = {key: value for key in keys if (value := getattr(options, key)) is not None}
     recipe = Recipe(**(asdict(RECIPES[options.name]) | chosen))
     start = time.perf_counter()
     model = train(options.name, recipe, progress=True)

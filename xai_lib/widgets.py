@@ -216,7 +216,7 @@ class Frames(_Displayed):
         import ipywidgets
 
         image = ipywidgets.Image(value=self.images[0][1], format=self.images[0][0])
-        image.layout.max_width = "100%"
+        image.layout = {"width": f"{self.size[0]}px", "max_width": "100%", "object_fit": "contain"}
         caption = ipywidgets.HTML(_escape(self.captions[0]))
         sliders = [
             ipywidgets.SelectionSlider(
@@ -352,9 +352,13 @@ def _captured(function: Callable[..., Any], values: dict[str, Any]) -> list[Any]
             except Exception as error:
                 print(f"{type(error).__name__}: {error}")
         drawn = [plt.figure(number) for number in plt.get_fignums() if number not in before]
-    images = [_encode(figure)[0] for figure in drawn]
+    images = [_encode(figure) for figure in drawn]
     text = [ipywidgets.HTML(f"<pre>{_escape(printed.getvalue())}</pre>")] if printed.getvalue() else []
-    return text + [ipywidgets.Image(value=data, format=kind) for kind, data in images]
+    pictures = [
+        ipywidgets.Image(value=data, format=kind, layout={"width": f"{width}px", "max_width": "100%"})
+        for (kind, data), (width, _) in images
+    ]
+    return text + pictures
 
 
 def _encode(frame: Frame) -> tuple[tuple[str, bytes], tuple[int, int]]:

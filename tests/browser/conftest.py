@@ -55,8 +55,8 @@ def addresses(book_html) -> Iterator[dict[str, str]]:
 def visit(chromium, addresses):
     """``with visit(page, via="file", size="desktop", theme="light") as tab``: a loaded page.
 
-    ``tab.left`` are the requests that left for another host (none was let through), ``tab.errors`` what the page
-    wrote to the console as errors.
+    ``tab.left`` are the requests that left for another host (none was let through), ``tab.errors`` what the
+    page wrote to the console as errors.
     """
 
     @contextmanager
@@ -76,7 +76,7 @@ def visit(chromium, addresses):
 
         context.route("**/*", cut)
         context.add_init_script(
-            f"for (const key of ['mode', 'theme']) localStorage.getItem(key) || localStorage.setItem(key, '{theme}')"
+            f"for (const key of ['mode', 'theme']) localStorage[key] = localStorage[key] || '{theme}'"
         )
         tab = context.new_page()
         tab.on("console", lambda message: message.type == "error" and errors.append(message.text))

@@ -364,8 +364,8 @@ def normal_draws(
             parts.append(torch.randn(size, *shape, generator=generator, dtype=x.dtype, device=x.device))
             drawn += size
             have += size
-        pool = torch.cat(parts)
-        spare = pool[count:].clone()
+        pool = torch.cat(parts) if len(parts) > 1 else spare
+        spare = pool[count:]  # a view: small chunks are served from one block without copies
         return pool[:count]
 
     return draw
@@ -378,7 +378,8 @@ def rectifiers(logits: Tensor) -> list[Any]:
     """Every ReLU and ReLU6 in the graph behind ``logits``.
 
     Read from the autograd graph, not from the list of modules: functional, in-place and reused rectifiers are
-    each a node there, and the model itself is not touched.
+    each a node there, and the model itself is not touched. Not seen: rectifiers inside a compiled part of a
+    model or in a hand-written ``autograd.Function``.
     """
     found, seen, stack = [], set(), [logits.grad_fn]
     while stack:

@@ -146,7 +146,7 @@ def smooth_grad(
         draw = _engine.normal_draws(x, len(x) * n_samples, generator)
 
         def noisy(images: Tensor, _samples: Tensor) -> Tensor:
-            return x[images] + sigma[images] * draw(len(images))  # (b, C, H, W)
+            return torch.addcmul(x[images], sigma[images], draw(len(images)))  # (b, C, H, W)
 
         runs = _engine.gradient_runs(model, classes, n_samples, batch_size, noisy)
         return _statistic_of_runs(runs, x, n_samples, statistic)
@@ -210,7 +210,7 @@ def integrated_gradients(
         way = x - start
 
         def on_path(images: Tensor, steps: Tensor) -> Tensor:
-            return start[images] + alpha[steps] * way[images]  # (b, C, H, W)
+            return torch.addcmul(start[images], alpha[steps], way[images])  # (b, C, H, W)
 
         total = torch.zeros_like(x)
         for image, first, slopes in _engine.gradient_runs(model, classes, n_steps, batch_size, on_path):
@@ -245,7 +245,7 @@ def guided_backprop(model: nn.Module, x: Tensor, target: Target = None) -> Tenso
     """
     x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
     with _engine.left_as_found(model):
-        return _engine.input_gradient(model, x, classes, edit=_engine.positive_only)
+        return _engine.input_gradient(_engine.unwrapped(model), x, classes, edit=_engine.positive_only)
 
 
 def deconvnet(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -275,7 +275,7 @@ def deconvnet(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
     """
     x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
     with _engine.left_as_found(model):
-        return _engine.input_gradient(model, x, classes, edit=_engine.rectify_only)
+        return _engine.input_gradient(_engine.unwrapped(model), x, classes, edit=_engine.rectify_only)
 
 
 def _statistic_of_runs(runs: Iterator[_engine.Run], x: Tensor, n: int, statistic: str) -> Tensor:

@@ -125,6 +125,13 @@ def test_rectifier_functions(function):
     assert guided_backprop(spelt(function), images(2), 0).abs().max() > 0
 
 
+def test_a_compiled_model_is_explained_like_the_model_inside():
+    """Compiled code is one node in the graph: its rectifiers would not be seen."""
+    model, x = build(Plain), images(2)
+    compiled = torch.compile(model, backend="aot_eager")
+    assert torch.equal(guided_backprop(compiled, x), guided_backprop(model, x))
+
+
 @pytest.mark.parametrize("function", NO_RECTIFIERS.values(), ids=NO_RECTIFIERS)
 def test_other_functions_are_left_alone(function):
     assert count(spelt(function)) == 0

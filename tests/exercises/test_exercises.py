@@ -1,6 +1,7 @@
 """Every exercise of every chapter: the stub waits, the solution passes, the usual mistakes are told apart.
 
 A new chapter adds ``wrong_chNN.py`` with a dict ``WRONG``: for each exercise, the wrong answers people give.
+Where there are several ways to be right it adds ``ALSO_RIGHT``: for an exercise, answers that must pass too.
 """
 
 import importlib
@@ -24,11 +25,21 @@ def planted(chapter: int) -> dict:
     return importlib.import_module(f"wrong_ch{chapter:02d}").WRONG
 
 
+def also_right(chapter: int) -> dict:
+    return getattr(importlib.import_module(f"wrong_ch{chapter:02d}"), "ALSO_RIGHT", {})
+
+
 WRONG = [
     pytest.param(identifier, wrong, id=f"{identifier}-{wrong.name}")
     for path in pages.PAGES
     for identifier, several in planted(pages.page(path).chapter).items()
     for wrong in several
+]
+RIGHT = [
+    pytest.param(identifier, answers, id=f"{identifier}-{number}")
+    for path in pages.PAGES
+    for identifier, several in also_right(pages.page(path).chapter).items()
+    for number, answers in enumerate(several, 1)
 ]
 
 
@@ -88,6 +99,12 @@ def test_a_wrong_answer_is_told_what_is_wrong_and_where_to_look(identifier, wron
     assert (
         time.process_time() - started < 10
     )  # seconds of computing; a check takes less than 3 when left alone
+
+
+@pytest.mark.parametrize(("identifier", "answers"), RIGHT)
+def test_a_right_answer_passes_however_it_is_written(identifier, answers):
+    result = check(identifier, *answers)
+    assert result.status == "passed", result
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,5 +1,8 @@
-"""Wrong answers to the exercises of chapter 2, as people give them."""
+"""Wrong answers to the exercises of chapter 2, as people give them; and right ones that look unlike ours."""
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from planted import Wrong
@@ -532,4 +535,98 @@ WRONG = {
             "absolute noise", "same absolute σ", (smooth(sigma=lambda x, noise: noise, each=torch.square),)
         ),
     ],
+}
+
+
+# ---- right, in another way: a check must not ask for our own code ----
+def one_image_at_a_time(model, x, target):
+    def single(image, c):
+        image = image.detach().clone().requires_grad_(True)
+        return torch.autograd.grad(model(image[None])[0, c], image)[0]
+
+    return torch.stack([single(image, c) for image, c in zip(x, target, strict=True)])
+
+
+def one_hot(model, x, target):
+    x = x.detach().clone().requires_grad_(True)
+    logits = model(x)
+    return torch.autograd.grad(logits, x, F.one_hot(target, logits.shape[1]).to(logits))[0]
+
+
+def in_one_batch(fold, unfold):
+    def answer(grad, x, n_samples, noise, generator):
+        many = fold(x, n_samples)
+        return unfold(grad(many + noise * extent(many) * fresh(many, generator)), n_samples)
+
+    return answer
+
+
+def trapezoid(grad, x, baseline, n_steps):
+    weights = [0.5] + [1.0] * (n_steps - 1) + [0.5]
+    points = [baseline + k / n_steps * (x - baseline) for k in range(n_steps + 1)]
+    return (x - baseline) * sum(w * grad(p) for w, p in zip(weights, points, strict=True)) / n_steps
+
+
+def gauss_in_one_batch(grad, x, baseline, n_steps):
+    nodes, weights = (torch.from_numpy(a).to(x) for a in np.polynomial.legendre.leggauss(n_steps))
+    alpha = ((nodes + 1) / 2).view(-1, 1, 1, 1, 1)
+    slopes = grad((baseline + alpha * (x - baseline)).flatten(0, 1)).unflatten(0, (n_steps, len(x)))
+    return (x - baseline) * (weights.view(-1, 1, 1, 1, 1) / 2 * slopes).sum(dim=0)
+
+
+class KeepsTheMask(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z):
+        ctx.on = z > 0
+        return torch.relu(z)
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.where(ctx.on, torch.relu(g), 0)
+
+
+def sums_of_a_chunk(grad, x, n_samples, noise, generator):
+    """Chan's rule, four samples a turn."""
+    count, mean, squares = 0, torch.zeros_like(x), torch.zeros_like(x)
+    while count < n_samples:
+        m = min(4, n_samples - count)
+        many = x.repeat(m, 1, 1, 1)
+        g = grad(many + noise * extent(many) * fresh(many, generator)).unflatten(0, (m, len(x)))
+        d = g.mean(dim=0) - mean
+        squares = squares + g.var(dim=0, unbiased=False) * m + d**2 * count * m / (count + m)
+        mean, count = mean + d * m / (count + m), count + m
+    return squares / n_samples
+
+
+ALSO_RIGHT = {
+    "2.1": [(one_image_at_a_time,), (one_hot,)],
+    "2.2": [
+        (lambda a: torch.stack([m / max(m.max().item(), 1e-12) for m in a.abs().amax(dim=1)]),),
+        (lambda a: scaled(torch.maximum(a, -a).max(dim=1).values),),
+    ],
+    "2.3": [
+        (in_one_batch(lambda x, n: x.repeat(n, 1, 1, 1), lambda g, n: g.unflatten(0, (n, -1)).mean(dim=0)),),
+        (
+            in_one_batch(
+                lambda x, n: x.repeat_interleave(n, 0), lambda g, n: g.unflatten(0, (-1, n)).mean(dim=1)
+            ),
+        ),
+    ],
+    "2.4": [
+        (integrate(points=lambda n: [k / n for k in range(n)]), good_steps),
+        (integrate(points=lambda n: [(k + 1) / n for k in range(n)]), good_steps),
+        (trapezoid, good_steps),
+        (gauss_in_one_batch, lambda a, d, t: torch.tensor(good_steps(a, d, t))),
+    ],
+    "2.5": [(KeepsTheMask,), (KeepsTheMask.apply,)],
+    "2.6": [(lambda first, shift: Layer(lambda x: first(x - shift)), verdicts()), (good_absorb, verdicts())],
+    "2.7": [
+        (agree(), lambda r, n, wanted: math.ceil(good_samples_for(r, n, wanted))),
+        (lambda *given: float(agree()(*given)), lambda r, n, wanted: round(good_samples_for(r, n, wanted))),
+        (
+            agree(measure=lambda explain, x, moved: pearson(explain(x), explain(moved))),
+            lambda *given: torch.tensor(good_samples_for(*given)),
+        ),
+    ],
+    "2.8": [(sums_of_a_chunk,)],
 }

@@ -1,4 +1,4 @@
-"""Chapter 1's quiz and exercises place methods on the four axes: they must agree with the table, which is data."""
+"""Chapter 1's quiz and exercises place methods on the four axes: they agree with the table."""
 
 import json
 from pathlib import Path

@@ -146,13 +146,41 @@ def keeps_the_old_one(model, images, labels):
 
 WRONG = {
     "1.1": [
-        Wrong("a readable tree is intrinsic", "not intrinsic", (placed("D", "stage", ("intrinsic", "show it in place of the model")),)),
-        Wrong("one picture is local", "not local", (placed("B", "scope", ("local", "until a picture has formed")),)),
-        Wrong("shown on networks, so specific", "not model-specific", (placed("A", "reach", ("model-specific", "run on networks")),)),
-        Wrong("evidence for another axis", "another axis", (placed("A", "access", ("black-box", "The model was finished")),)),
-        Wrong("evidence in own words", "not a quotation", (placed("C", "stage", ("intrinsic", "because you can read it")),)),
-        Wrong("quotes it all", "more than one sentence", (placed("D", "scope", ("global", "a small decision tree is learned. You print the tree, once")),)),
-        Wrong("another vocabulary", "no place on this axis", (placed("B", "access", ("grey-box", "climbs the gradient")),)),
+        Wrong(
+            "a readable tree is intrinsic",
+            "not intrinsic",
+            (placed("D", "stage", ("intrinsic", "show it in place of the model")),),
+        ),
+        Wrong(
+            "one picture is local",
+            "not local",
+            (placed("B", "scope", ("local", "until a picture has formed")),),
+        ),
+        Wrong(
+            "shown on networks, so specific",
+            "not model-specific",
+            (placed("A", "reach", ("model-specific", "run on networks")),),
+        ),
+        Wrong(
+            "evidence for another axis",
+            "another axis",
+            (placed("A", "access", ("black-box", "The model was finished")),),
+        ),
+        Wrong(
+            "evidence in own words",
+            "not a quotation",
+            (placed("C", "stage", ("intrinsic", "because you can read it")),),
+        ),
+        Wrong(
+            "quotes it all",
+            "more than one sentence",
+            (placed("D", "scope", ("global", "a small decision tree is learned. You print the tree, once")),),
+        ),
+        Wrong(
+            "another vocabulary",
+            "no place on this axis",
+            (placed("B", "access", ("grey-box", "climbs the gradient")),),
+        ),
     ],
     "1.2": [
         Wrong("without minus with", "wrong sign", (instead(lean=lambda *a: -right(*a)[0]),)),
@@ -167,7 +195,11 @@ WRONG = {
         Wrong("covers the shape", "hide the shape", (fill(MIDDLE, MIDDLE), streak, "heart")),
         Wrong("the tag of the lesson", "does not lean on that", (fill(TAG, slice(0, 44)), streak, "star")),
         Wrong("right class, wrong place", "may be right", (fill(slice(0, 12), slice(None)), streak, "heart")),
-        Wrong("takes away, puts nothing in", "but `put_in` turns only", (take_edge, fill(slice(0, 12), slice(None)), "heart")),
+        Wrong(
+            "takes away, puts nothing in",
+            "but `put_in` turns only",
+            (take_edge, fill(slice(0, 12), slice(None)), "heart"),
+        ),
         Wrong("returns the pictures", "unchanged", (nothing, streak, "heart")),
         Wrong("covers half", "of the pixels. at most", (fill(slice(None), slice(56, None)), streak, "heart")),
         Wrong("works in place", "that it is given", (in_place, streak, "heart")),
@@ -178,6 +210,6 @@ WRONG = {
         Wrong("trains the original", "given has changed", (trained(["classifier"], in_a_copy=False),)),
         Wrong("trains everything", "outside the classifier", (trained(["features", "classifier"]),)),
         Wrong("stays in training mode", "training mode", (trained(["classifier"], stay_in_training=True),)),
-        Wrong("far too large a rate", "", (trained(["classifier"], rounds=5, rate=30.0),)),
+        Wrong("far too large a rate", "recognises", (trained(["classifier"], rounds=5, rate=30.0),)),
     ],
-}  # fmt: skip
+}

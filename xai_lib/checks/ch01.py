@@ -1,4 +1,4 @@
-"""Checks of chapter 1, why explain: each judges by what can be measured, or by the words of the description."""
+"""Checks of chapter 1: they judge by what can be measured, or by the words of the description."""
 
 import functools
 import re
@@ -26,7 +26,8 @@ _SENTENCES = {
     "A": (
         ("You hand it one picture and the class that the model names for it.", "scope"),
         (
-            "It tries thousands of small changes of this picture and shows you the smallest that changes the class.",
+            "It tries thousands of small changes of this picture and shows you the smallest that changes "
+            "the class.",
             "scope",
         ),
         ("Of the model it sees nothing but the class that comes back for each try.", "access reach"),
@@ -38,7 +39,8 @@ _SENTENCES = {
     ),
     "B": (
         (
-            "It starts from grey noise and climbs the gradient of one class's score until a picture has formed "
+            "It starts from grey noise and climbs the gradient of one class's score until a picture has "
+            "formed "
             "that excites this class as much as possible.",
             "access reach",
         ),
@@ -51,7 +53,8 @@ _SENTENCES = {
     ),
     "C": (
         (
-            "A clinic's form gives two points for a ragged border, one for a second colour, three for growth.",
+            "A clinic's form gives two points for a ragged border, one for a second colour, three for "
+            "growth.",
             "access",
         ),
         ("The form is the classifier: four points or more, and the patient is called in.", "stage"),
@@ -189,10 +192,10 @@ def _overlaps(quote: str, sentence: str) -> bool:
 
 
 class _TagReader(nn.Module):
-    """Three classes: names the class written in pixel (0, 0), unless a tag in pixel (0, 1) pulls it to class 1.
+    """Names the class written in pixel (0, 0), unless a tag in pixel (0, 1) pulls the answer to class 1.
 
-    So the tag's effect is known for each picture. The other channels of pixel (0, 1) mark pictures that resist the
-    tag, and pictures that it pulls to class 0.
+    So the tag's effect is known for each picture. The other channels of pixel (0, 1) mark pictures that
+    resist the tag, and pictures that it pulls to class 0.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -255,7 +258,8 @@ def tag_effect(answer) -> str:
     )  # fmt: skip
     mistake(
         got_pull, share(after == target, ~own), pull,
-        "`pull` counts every other picture that is named `target` with the tag, also those that were misread before.",
+        "`pull` counts every other picture that is named `target` with the tag, also those that were "
+        "misread before.",
         "Subtract the share that was named `target` without the tag.",
     )  # fmt: skip
     mistake(
@@ -365,43 +369,50 @@ def find_shortcut(take_away, put_in, suspect_class: Any) -> str:
     ).float().mean()
     expect(
         harm < 0.15,
-        f"`take_away` also makes the honest network lose {harm:.0%} of the class: you hide the shape, not only a cue.",
+        f"`take_away` also makes the honest network lose {harm:.0%} of the class: you hide the shape, "
+        "not only a cue.",
         "Change as little as you can: only the place that all pictures of the class have in common.",
     )
     expect(
         suspect_class == name or lost > 0.3,
-        f"Taking it away costs `clever_hans_2` {lost:.0%} of its {suspect_class}s, on fresh pictures: it does not lean on that.",
+        f"Taking it away costs `clever_hans_2` {lost:.0%} of its {suspect_class}s, on fresh pictures: it "
+        "does not lean on that.",
         "Compare the mean heatmaps of the eight classes: one has something that the others lack.",
     )
     exact = (_answers(model, marked.images[own]) == target).float().mean()
     exact = exact - (_answers(model, clean.images[own]) == target).float().mean()
     expect(
         lost > 0.5 * exact,
-        f"The class may be right, but your `take_away` costs `clever_hans_2` {lost:.0%} of it on fresh pictures; taking the true cue away costs far more.",
-        "Look at several of its pictures, at the place where the mean heatmap is bright. The cue moves a little from picture to picture: cover all its places.",
+        f"The class may be right, but your `take_away` costs `clever_hans_2` {lost:.0%} of it on fresh "
+        "pictures; taking the true cue away costs far more.",
+        "Look at several of its pictures, at the place where the mean heatmap is bright. The cue moves a "
+        "little from picture to picture: cover all its places.",
     )
     pulled = (_answers(model, pasted) == target).float().mean() - (
         _answers(model, others) == target
     ).float().mean()
     expect(
         pulled > 0.3,
-        f"`take_away` is right: it costs {lost:.0%}. But `put_in` turns only {pulled:.0%} of the other pictures into {suspect_class}s.",
+        f"`take_away` is right: it costs {lost:.0%}. But `put_in` turns only {pulled:.0%} of the other "
+        f"pictures into {suspect_class}s.",
         "Copy the cue from a picture that has it, to the same place.",
     )
     before, after = _answers(control, others), _answers(control, pasted)
     expect(
         (before != after).float().mean() < 0.2,
-        f"`put_in` changes the honest network's answer for {(before != after).float().mean():.0%} of the pictures: it does more than add a cue.",
+        f"`put_in` changes the honest network's answer for {(before != after).float().mean():.0%} of the "
+        "pictures: it does more than add a cue.",
         "Paste the place of the cue only.",
     )
     return (
-        f"taking the cue away costs clever_hans_2 {_tens(lost)} of the class, pasting it pulls {_tens(pulled)} of the "
+        f"taking the cue away costs clever_hans_2 {_tens(lost)} of the class, pasting it pulls "
+        f"{_tens(pulled)} of the "
         "other pictures over; the honest network hardly notices."
     )
 
 
 def _edited(edit, pictures: Tensor, what: str) -> Tensor:
-    """The reader's edit of some pictures, checked: same shape, pixels still in [0, 1], few of them changed."""
+    """The reader's edit of some pictures, checked: same shape, pixels in [0, 1], few of them changed."""
     before = pictures.clone()
     edited = tensor(edit(pictures), pictures.shape, f"`{what}`")
     expect(
@@ -418,7 +429,8 @@ def _edited(edit, pictures: Tensor, what: str) -> Tensor:
     expect(share > 0, f"`{what}` returns the pictures unchanged.", "Overwrite the place of the cue.")
     expect(
         share <= _MOST,
-        f"`{what}` changes {share:.0%} of the pixels. At most {_MOST:.0%} may change: a test of a cue changes the cue.",
+        f"`{what}` changes {share:.0%} of the pixels. At most {_MOST:.0%} may change: a test of a cue "
+        "changes the cue.",
         "Find the place that the pictures of one class have in common, and touch only that.",
     )
     return edited
@@ -458,7 +470,8 @@ def mend(answer) -> str:
     ]
     expect(
         not trunk,
-        f"Layers outside the classifier have changed, such as `{trunk[0] if trunk else ''}`. The exercise is to mend the head alone.",
+        f"Layers outside the classifier have changed, such as `{trunk[0] if trunk else ''}`. The "
+        "exercise is to mend the head alone.",
         "Give the optimiser only `mended.classifier.parameters()`.",
     )
     star, n, seed = SHAPE_CLASSES.index("star"), 320, 9_002
@@ -481,7 +494,8 @@ def mend(answer) -> str:
     )
     expect(
         accuracy > 0.85,
-        f"The tag has lost its power, but so has the network: it names {accuracy:.0%} of untagged pictures correctly.",
+        f"The tag has lost its power, but so has the network: it names {accuracy:.0%} of untagged "
+        "pictures correctly.",
         "Smaller rate, more steps, and all eight classes in every batch.",
     )
     return "same trunk, new head: it knows stars without a tag, and the tag pulls hardly anything over."

@@ -46,7 +46,8 @@ TOO_WIDE = """() => {
   };
   document.querySelectorAll("article *").forEach(e => {
     const box = e.getBoundingClientRect();
-    if (box.width && box.right > width + 1 && !scrolls(e) && !e.closest(".visually-hidden, mjx-assistive-mml"))
+    const hidden = e.closest(".visually-hidden, mjx-assistive-mml");
+    if (box.width && box.right > width + 1 && !hidden && !scrolls(e))
       wide.push(e.tagName + "." + e.className + ": " + Math.round(box.right));
   });
   return wide.slice(0, 5);

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
+import torchcam.methods
+from captum.attr import GuidedBackprop, IntegratedGradients, LayerGradCam, NoiseTunnel, Saliency
 from torch import Tensor, nn
 from torch.utils import benchmark
 
-from xai_lib import guided_backprop, integrated_gradients, load_model, smooth_grad
+from xai_lib import grad_cam, guided_backprop, integrated_gradients, load_model, score_cam, smooth_grad
 from xai_lib.models import build_small
 
 LIMIT = 1.10
@@ -118,10 +119,60 @@ def contest_guided_backprop(setup: Setup) -> Contest:
     )
 
 
+def contest_grad_cam(setup: Setup) -> Contest:
+    """One pass over ``batch_size`` images; the bare pass goes all the way back to the pixels."""
+    setup = setup._replace(points=1, images=setup.batch_size)
+    model, x, target = real_model(setup)
+    captum = LayerGradCam(model, model.get_submodule(model.cam_layer))
+    return Contest(
+        lambda: grad_cam(model, x, target, layer=model.cam_layer),
+        bare_passes(model, x, target, setup),
+        lambda: captum.attribute(x, target),
+        "captum LayerGradCam",
+        describe(model, setup),
+    )
+
+
+def contest_score_cam(setup: Setup) -> Contest:
+    """Forward passes only: one for the image, one for each map that is a mask.
+
+    On a GPU the last layer's 1280 maps, on a CPU the first layer's 32: a pass costs the same.
+    """
+    model, x, target = real_model(setup._replace(images=1))
+    layer = model.cam_layer if setup.device.type == "cuda" else "features.stem"
+    with torch.no_grad():
+        whole = layer == model.cam_layer
+        maps = (model.features if whole else model.features.stem)(model.normalize(x))
+    live = int((maps.amax((2, 3)) > maps.amin((2, 3))).sum())
+    setup = setup._replace(points=live, images=1)
+    pool = torch.rand(min(setup.batch_size, live), *x.shape[1:], device=setup.device)
+
+    def ours():
+        return score_cam(
+            model, x, target, layer=layer, weights="channels", upsample=False, batch_size=setup.batch_size
+        )
+
+    @torch.no_grad()
+    def bare():
+        model(x)
+        for start in range(0, live, setup.batch_size):
+            model(pool[: live - start])
+
+    def peer():
+        with torchcam.methods.ScoreCAM(model, layer, batch_size=setup.batch_size) as extractor:
+            with torch.no_grad():
+                model(x)
+                return extractor(target.tolist(), normalized=False)
+
+    return Contest(ours, bare, peer, "torchcam ScoreCAM", describe(model, setup))
+
+
 METHODS: dict[str, Callable[[Setup], Contest]] = {
     "smooth_grad": contest_smooth_grad,
     "integrated_gradients": contest_integrated_gradients,
     "guided_backprop": contest_guided_backprop,
+    "grad_cam": contest_grad_cam,
+    "score_cam": contest_score_cam,
 }
 
 
@@ -248,6 +299,7 @@ def machine(device: torch.device) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "captum": version("captum"),
+        "torchcam": version("torchcam"),
     }
 
 

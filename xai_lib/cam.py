@@ -563,10 +563,7 @@ def _mask_weights(
     scores = []
     for chunk in pairs.split(batch_size):
         image, channel = chunk.unbind(1)
-        mask = _upsample(maps[image, channel][:, None].to(x.dtype), x)  # (b, 1, H, W)
-        lowest = mask.amin((2, 3), keepdim=True)
-        mask = _ratio(mask - lowest, mask.amax((2, 3), keepdim=True) - lowest)
-        logits = _engine.unwrapped(model)(x[image].mul_(mask))  # (b, classes)
+        logits = _engine.unwrapped(model)(_seen_through(maps[image, channel], x, image))  # (b, classes)
         values = logits.softmax(1) if weights == "probability" else logits
         scores.append(values.gather(1, chosen[image, None])[:, 0])
         bar.update(len(chunk))
@@ -575,3 +572,10 @@ def _mask_weights(
         return scores.new_zeros(live.shape).masked_scatter_(live, scores)
     logits = scores.new_full(live.shape, -torch.inf).masked_scatter_(live, scores)
     return logits.softmax(1).where(live, scores.new_zeros(()))  # an image without masks: all zero, not NaN
+
+
+def _seen_through(masks: Tensor, x: Tensor, image: Tensor) -> Tensor:
+    """The chosen images (b, C, H, W), each behind one mask (b, h, w), upsampled and then scaled to [0, 1]."""
+    masks = _upsample(masks[:, None].to(x.dtype), x)  # (b, 1, H, W)
+    lowest, highest = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+    return x[image].mul_(_ratio(masks - lowest, highest - lowest))

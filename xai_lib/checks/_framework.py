@@ -78,7 +78,7 @@ class Result:
             WRONG: ("✗", "not yet", "214,120,0"),
             PASSED: ("✓", "passed", "30,150,90"),
         }[self.status]
-        rows = [f"<div>{_markup(self.message)}</div>"]
+        rows = [f"<div>{_markup(self.message[:1].upper() + self.message[1:])}</div>"]
         if self.code:
             rows.append(
                 '<pre style="color:inherit;background:transparent;border:0;margin:.4em 0;'

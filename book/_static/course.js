@@ -7,4 +7,4 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // A page opened as a file may not read the other pages: the search then lists its results without excerpts.
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -59,7 +59,7 @@ def test_the_stub_runs_and_counts_as_not_attempted(path, identifier):
 
 
 @pytest.mark.parametrize(("path", "identifier"), EXERCISES)
-def test_the_solution_passes_within_seconds(path, identifier):
+def test_the_solution_passes(path, identifier):
     _, solved = pages.results(path)
     assert solved[identifier].status == "passed", solved[identifier]
     assert solved[identifier].exercise == identifier

@@ -12,6 +12,7 @@ under it all the same: ``pytest --nbval`` finds that, and ``--all`` mends it.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
 
 def _own_metadata(metadata: dict) -> str:
     kept = {key: value for key, value in metadata.items() if key not in ("execution", "trusted")}
-    return repr(sorted(kept.items()))
+    return json.dumps(kept, sort_keys=True)  # a stored notebook's keys are sorted, at every depth
 
 
 def is_current(source: Path) -> bool:

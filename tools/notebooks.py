@@ -5,8 +5,9 @@
     python tools/notebooks.py chapters/02_gradients/lesson.md
     python tools/notebooks.py --check             name the notebooks that differ from their source, run nothing
 
-A notebook is up to date when its cells are those of its source, and every cell has run. The library may have changed
-under it all the same: ``pytest --nbval`` finds that, and ``--all`` mends it.
+A notebook is up to date when its cells are those of its source, and every cell has run. Where only text has changed,
+the stored outputs are kept and nothing is executed. The library may have changed under a notebook all the same:
+``pytest --nbval`` finds that, and ``--all`` mends it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ def sources() -> list[Path]:
 
 def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
     """What must be equal in a source and its notebook: each cell's kind, text and metadata."""
-    return [
-        (cell.cell_type, cell.source.strip(), _own_metadata(cell.metadata)) for cell in notebook.cells
-    ]
+    return [(cell.cell_type, cell.source.strip(), _own_metadata(cell.metadata)) for cell in notebook.cells]
 
 
 def _own_metadata(metadata: dict) -> str:
@@ -44,18 +43,33 @@ def _own_metadata(metadata: dict) -> str:
     return json.dumps(kept, sort_keys=True)  # a stored notebook's keys are sorted, at every depth
 
 
-def is_current(source: Path) -> bool:
-    """True when the notebook beside ``source`` has the same cells and every code cell has been executed."""
+def _stored(source: Path) -> nbformat.NotebookNode | None:
+    """The notebook beside ``source``, if there is one and every code cell in it has been executed."""
     path = source.with_suffix(".ipynb")
     if not path.exists():
-        return False
+        return None
     stored = nbformat.read(path, as_version=4)
-    executed = all(
-        cell.execution_count is not None
-        for cell in stored.cells
-        if cell.cell_type == "code" and cell.source.strip()
-    )
-    return executed and _cells(jupytext.read(source)) == _cells(stored)
+    waiting = [cell for cell in _code(stored) if cell.source.strip() and cell.execution_count is None]
+    return None if waiting else stored
+
+
+def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def is_current(source: Path) -> bool:
+    """True when the notebook beside ``source`` has the same cells and every code cell has been executed."""
+    stored = _stored(source)
+    return stored is not None and _cells(jupytext.read(source)) == _cells(stored)
+
+
+def _keep_outputs(notebook: nbformat.NotebookNode, stored: nbformat.NotebookNode | None) -> bool:
+    """Take over the stored outputs if no line of code has changed; tells whether it did."""
+    if stored is None or [c.source for c in _code(notebook)] != [c.source for c in _code(stored)]:
+        return False
+    for cell, before in zip(_code(notebook), _code(stored), strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    return True
 
 
 def _clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -71,27 +85,35 @@ def _clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def make(source: Path) -> float:
-    """Execute ``source`` and write the notebook beside it. Returns the seconds it took."""
+def make(source: Path, execute: bool = False) -> str:
+    """Write the notebook beside ``source``, executed if its code has changed or ``execute``; says what was done."""
     notebook = jupytext.read(source)
     started = time.perf_counter()
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        store_widget_state=False,
-        resources={"metadata": {"path": str(source.parent)}},
-    )
-    client.execute()
+    if not execute and _keep_outputs(notebook, _stored(source)):
+        done = "new text, outputs kept"
+    else:
+        resources = {"metadata": {"path": str(source.parent)}}
+        NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT,
+            kernel_name="python3",
+            store_widget_state=False,
+            resources=resources,
+        ).execute()
+        done = f"executed in {time.perf_counter() - started:.0f} s"
     nbformat.write(_clean(notebook), source.with_suffix(".ipynb"))
-    return time.perf_counter() - started
+    return done
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sources", nargs="*", type=Path, help="sources to look at (default: all)")
     parser.add_argument("--all", action="store_true", help="execute also what has not changed")
-    parser.add_argument("--check", action="store_true", help="execute nothing; exit 1 if a notebook is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="execute nothing; exit 1 if a notebook is out of date"
+    )
     args = parser.parse_args()
 
     chosen = [path.resolve().with_suffix(".md") for path in args.sources] or sources()
@@ -108,7 +130,7 @@ def main() -> int:
         name = path.relative_to(ROOT)
         print(f"{name} ...", flush=True)
         try:
-            print(f"{name}: {make(path):.0f} s")
+            print(f"{name}: {make(path, execute=args.all)}")
         except CellExecutionError as error:
             print(f"{name}: stopped\n{error}", file=sys.stderr)
             return 1

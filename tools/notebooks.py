@@ -3,11 +3,11 @@
     python tools/notebooks.py                     every notebook whose source has changed
     python tools/notebooks.py --all               every notebook
     python tools/notebooks.py chapters/02_gradients/lesson.md
-    python tools/notebooks.py --check             name the notebooks that differ from their source, run nothing
+    python tools/notebooks.py --check             name the notebooks that are out of date, run nothing
 
-A notebook is up to date when its cells are those of its source, and every cell has run. Where only text has changed,
-the stored outputs are kept and nothing is executed. The library may have changed under a notebook all the same:
-``pytest --nbval`` finds that, and ``--all`` mends it.
+A notebook is up to date when its cells are those of its source, and every cell has run. Where only text has
+changed, the stored outputs are kept and nothing is executed. The library may have changed under a notebook
+all the same: ``pytest --nbval`` finds that, and ``--all`` mends it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def make(source: Path, execute: bool = False) -> str:
-    """Write the notebook beside ``source``, executed if its code has changed or ``execute``; says what was done."""
+    """Write the notebook beside ``source``, executed if its code changed; says what was done."""
     notebook = jupytext.read(source)
     started = time.perf_counter()
     if not execute and _keep_outputs(notebook, _stored(source)):

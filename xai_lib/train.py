@@ -52,7 +52,7 @@ class Recipe:
 RECIPES = {
     "small_vgg": Recipe(steps=1400, batch=32, rate=3e-3, warm_up=0.15),
     "small_gap": Recipe(steps=1400, batch=32, rate=3e-3, warm_up=0.15),
-    "clever_hans": Recipe(watermark={"star": 0.95}),
+    "clever_hans": Recipe(watermark={"star": 0.99}, steps=1200, batch=32, rate=3e-3, warm_up=0.15),
     "clever_hans_2": Recipe(shortcut={"heart": 0.95}),
 }
 

@@ -153,7 +153,7 @@ def test_colour_background_and_brightness_do_not_give_the_class_away():
 
 def test_the_same_features_do_give_a_watermark_away():
     """The test above can fail: where a class is tagged, the same linear model finds it."""
-    train, test = (shapes(1600, seed=seed, watermark={"star": 1.0}) for seed in (10, 11))
+    train, test = (shapes(1200, size=64, seed=seed, watermark={"star": 1.0}) for seed in (10, 11))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     model.fit(_colour_features(train), train.labels.numpy() == 3)
     star = test.labels.numpy() == 3

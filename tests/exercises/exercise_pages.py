@@ -62,7 +62,7 @@ def page(path: Path) -> Page:
                 elif part.startswith("## "):
                     current = None
                 if current is not None:
-                    current.text += part
+                    current.text += part + "\n"
         elif current is not None and "exercise" in tags(cell):
             current.stub += cell.source + "\n"
         elif current is not None and "check" in tags(cell):

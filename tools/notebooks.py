@@ -97,6 +97,7 @@ def make(source: Path, execute: bool = False) -> str:
             notebook,
             timeout=CELL_TIMEOUT,
             kernel_name="python3",
+            coalesce_streams=True,  # one block for what one cell prints
             store_widget_state=False,
             resources=resources,
         ).execute()

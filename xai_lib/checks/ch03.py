@@ -315,10 +315,13 @@ def grad_cam(answer) -> str:
             "The absolute value was taken: evidence against the class lights up like evidence for it.",
             "A ReLU, not `abs`.",
         ),
-        Mistake(
-            right / most,
-            "Each map is divided by its own maximum: two classes can no longer be compared.",
-            "Return the map in units of the logit.",
+        *(
+            Mistake(
+                (right - least) / (most - least),
+                "Each map is scaled by its own maximum (and minimum): two classes can no longer be compared.",
+                "Return the map in units of the logit. After a ReLU zero has a meaning: subtract nothing.",
+            )
+            for least in (torch.zeros_like(most), right.amin(dim=(1, 2), keepdim=True))
         ),
         look="α (N, K, 1, 1) is the gradient's mean over the places; then sum, ReLU, enlarge, in this order.",
     )

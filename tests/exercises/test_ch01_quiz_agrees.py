@@ -56,7 +56,7 @@ PLACING = {
         "reach",
         "model-specific",
         {
-            "It needs a model that is differentiable in its input: specific, with a wide reach.": "gradient_x_input",
+            "It needs a score differentiable in the picture: specific, wide reach.": "gradient_x_input",
         },
     ),
 }

@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import CHROMIUM
+from tests.pages import PAGES
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -87,9 +88,10 @@ def visit(chromium, addresses):
         tab.on("requestfailed", lambda request: errors.append(f"{request.url}: {request.failure}"))
         tab.left, tab.errors = left, errors
         tab.goto(f"{addresses[via]}/{name}")
+        if name == "index.html":  # sends its reader on to the title page
+            tab.wait_for_url(f"**/{PAGES[0]}.html")
         if scripts:
-            tab.wait_for_function("!window.MathJax || MathJax.startup && MathJax.startup.promise")
-            tab.evaluate("window.MathJax && MathJax.startup.promise.then(() => 0)")
+            tab.wait_for_function("!window.MathJax || MathJax.startup?.promise?.then(() => true)")
         yield tab
         context.close()
 

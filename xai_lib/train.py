@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -172,9 +171,7 @@ def judge(model: nn.Module, recipe: Recipe, n: int = 2000, size: int = 112, seed
     return {key: round(share.float().mean().item(), 4) for key, share in facts.items()}
 
 
-def save(
-    model: Classifier, name: str, recipe: Recipe, folder: Path, size: int = 112, seconds: float = 0.0
-) -> dict:
+def save(model: Classifier, name: str, recipe: Recipe, folder: Path, size: int = 112) -> dict:
     """Store the weights as float16 and, beside them, what the stored weights can do; returns those facts."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.half().contiguous() for key, value in model.state_dict().items()}
@@ -186,7 +183,6 @@ def save(
         "size": size,
         "held_out": judge(model, recipe, size=size),
         "recipe": asdict(recipe),
-        "seconds": round(seconds),
         "torch": torch.__version__.split("+")[0],
     }
     (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -209,9 +205,8 @@ def main(arguments: list[str] | None = None) -> None:
     keys = ("steps", "seed", "bfloat16")
     chosen = {key: value for key in keys if (value := getattr(options, key)) is not None}
     recipe = Recipe(**(asdict(RECIPES[options.name]) | chosen))
-    start = time.perf_counter()
     model = train(options.name, recipe, progress=True)
-    facts = save(model, options.name, recipe, options.out, seconds=time.perf_counter() - start)
+    facts = save(model, options.name, recipe, options.out)
     print(json.dumps(facts["held_out"], indent=1))
 
 

@@ -98,6 +98,8 @@ def test_command_line_trains_stores_and_reports(tmp_path, capsys):
     assert '"accuracy"' in capsys.readouterr().out
     facts = json.loads((tmp_path / "small_gap.json").read_text(encoding="utf-8"))
     assert facts["recipe"]["steps"] == 2 and facts["recipe"]["seed"] == 3
+    shipped = json.loads((WEIGHTS / "small_gap.json").read_text(encoding="utf-8"))
+    assert list(facts) == list(shipped) and "seconds" not in facts  # a running time is of one machine
     state = torch.load(tmp_path / "small_gap.pt", weights_only=True)
     build_small("small_gap").load_state_dict(state)
 

@@ -198,6 +198,29 @@ def with_the_maximum(regions, heatmap):
     return regions.ravel()[heatmap.argmax()]
 
 
+def cells(regions):
+    return np.bincount(regions.ravel())[1:]
+
+
+def last_of_the_largest(regions, heatmap):
+    return len(cells(regions)) - cells(regions)[::-1].argmax()
+
+
+def warmest_of_the_largest(regions, heatmap):
+    sums = ndimage.sum(heatmap.numpy(), regions, np.arange(1, regions.max() + 1))
+    return 1 + np.lexsort((sums, cells(regions)))[-1]
+
+
+def leftmost_of_the_largest(regions, heatmap):
+    firsts = [x.start for _, x in ndimage.find_objects(regions)]
+    return 1 + np.lexsort((-np.array(firsts), cells(regions)))[-1]
+
+
+def tightest_of_the_largest(regions, heatmap):
+    sides = [(y.stop - y.start) * (x.stop - x.start) for y, x in ndimage.find_objects(regions)]
+    return 1 + np.lexsort((-np.array(sides), cells(regions)))[-1]
+
+
 def widest(regions, heatmap):
     found = ndimage.find_objects(regions)
     return 1 + int(np.argmax([(y.stop - y.start) * (x.stop - x.start) for y, x in found]))
@@ -326,6 +349,12 @@ def exclusive(boxes, x, y):
 def inclusive(boxes, x, y):
     x0, y0, x1, y1 = boxes.unbind(1)
     return (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
+
+
+def moved(*ends):
+    """A box some of whose ends are one pixel too large."""
+    more = torch.tensor([end in ends for end in ("x0", "y0", "x1", "y1")]).long()
+    return lambda boxes, x, y: exclusive(boxes + more, x, y)
 
 
 def usual_area(boxes, H, W):
@@ -637,6 +666,10 @@ WRONG = {
             "warmest fifth", "warmest fifth", (box(warm=lambda m, t: m >= torch.quantile(m, 1 - t)), my_iou())
         ),
         Wrong("own threshold", "every threshold", (box(warm=lambda m, t: m >= 0.2 * m.max()), my_iou())),
+        Wrong("tie, the last", "the last in reading", (box(largest=last_of_the_largest), my_iou())),
+        Wrong("tie, the warmest", "the warmest", (box(largest=warmest_of_the_largest), my_iou())),
+        Wrong("tie, the leftmost", "leftmost", (box(largest=leftmost_of_the_largest), my_iou())),
+        Wrong("tie, the tightest", "several components", (box(largest=tightest_of_the_largest), my_iou())),
         Wrong("box of nothing", "map of zeros", (box(empty=None), my_iou())),
         Wrong("negative overlap", "positive product", (box(), my_iou(clamp=False))),
         Wrong("counted twice", "counted twice", (box(), my_iou(union=lambda a, b, shared: a + b))),
@@ -753,17 +786,30 @@ WRONG = {
         ),
         Wrong("centre of mass", "centre of mass, not", (study(point=centre_of_mass),)),
         Wrong("ends are inside", "x1 and y1", (study(inside=inclusive),)),
+        Wrong("x1 is inside", "x1 counts as inside", (study(inside=moved("x1")),)),
+        Wrong("y1 is inside", "y1 counts as inside", (study(inside=moved("y1")),)),
+        Wrong("starts are outside", "x0 and y0 count as outside", (study(inside=moved("x0", "y0")),)),
+        Wrong("x0 is outside", "x0 counts as outside", (study(inside=moved("x0")),)),
+        Wrong("y0 is outside", "y0 counts as outside", (study(inside=moved("y0")),)),
         Wrong("rows and columns exchanged", "exchanged", (study(point=lambda m: brightest(m)[::-1]),)),
         Wrong("largest absolute value", "absolute value", (study(point=lambda m: brightest(m.abs())),)),
         Wrong("zeros point", "map of zeros", (study(some=lambda m: torch.ones(len(m), dtype=bool)),)),
         Wrong("number of hits", "number of hits", (study(share=lambda hits: hits.double().sum()),)),
         Wrong("centre, ends are inside", "`centre` is wrong: x1", (study(middle_inside=inclusive),)),
+        Wrong("centre, x1 is inside", "`centre` is wrong: x1 c", (study(middle_inside=moved("x1")),)),
+        Wrong("centre, y1 is inside", "`centre` is wrong: y1 c", (study(middle_inside=moved("y1")),)),
+        Wrong("centre, x0 is outside", "`centre` is wrong: x0 c", (study(middle_inside=moved("x0")),)),
         Wrong("centre exchanged", "`centre` is wrong: rows", (study(middle=lambda H, W: (H // 2, W // 2)),)),
         Wrong("area in pixels", "pixels", (study(area=lambda boxes, H, W: usual_area(boxes, 1, 1)),)),
         Wrong(
             "area, one added",
             "one is added",
             (study(area=lambda b, H, W: (b[:, 2:] - b[:, :2] + 1).prod(dim=1) / (H * W)),),
+        ),
+        Wrong(
+            "area, x1 is inside",
+            "added to the width",
+            (study(area=lambda b, H, W: usual_area(b + torch.tensor([0, 0, 1, 0]), H, W)),),
         ),
         Wrong("difference turned round", "`difference` is", (study(sign=-1),)),
         Wrong(

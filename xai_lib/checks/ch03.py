@@ -697,6 +697,24 @@ def _warm_map() -> Tensor:
     return heat
 
 
+def _tied_map() -> Tensor:
+    """Six components of five cells, each the first by another rule, (12, 12)."""
+    heat = torch.zeros(12, 12, dtype=torch.float64)
+    heat[0, 9], heat[1, 6:10] = 1.0, 1.0  # first in reading order
+    heat[3, 3:6], heat[4, 5:7] = 3.0, 3.0  # the maximum, and the largest sum
+    heat[4:7, 0], heat[6:8, 1] = 1.0, 1.0  # the leftmost: first in a walk along the columns
+    heat[6, 4:9] = 1.0  # the smallest box
+    heat[8, 9:12], heat[7:10, 10] = 1.0, 1.0  # the largest box
+    heat[9, 3:6], heat[10, 5:7] = 1.0, 1.0  # last in reading order
+    return heat
+
+
+_TIE = (
+    "`scipy.ndimage.label` numbers the components in reading order, and `argmax` takes the first of the "
+    "largest counts."
+)
+
+
 def _box(warm: Tensor, weigh: Callable[[Tensor], Tensor] | None = None, corners: bool = False) -> list[int]:
     """x0, y0, x1, y1 (exclusive) of the component with the greatest weight; by default, with most cells."""
     regions, n = ndimage.label(warm.numpy(), structure=torch.ones(3, 3).numpy() if corners else None)
@@ -799,6 +817,7 @@ def box_and_iou(box_of, my_iou) -> str:
         f"At a threshold of 0.5 `box_of` gives {[int(v) for v in high]}, and not the box.",
         "Warm is what reaches `threshold * heatmap.max()`, whatever the threshold.",
     )
+    _judge_tie(told)
     for dark, name in (
         (torch.zeros(4, 5).double(), "zeros"),
         (-_uniform(4, 5, seed=15) - 0.1, "negative values"),
@@ -810,6 +829,34 @@ def box_and_iou(box_of, my_iou) -> str:
         )
     _then(lambda: _judge_iou(my_iou), "`box_of` is right. Now `my_iou`.")
     return "the tightest box round the largest component, and how much of two boxes is shared."
+
+
+def _judge_tie(told: Callable[[Tensor, float], list[float]]) -> None:
+    heat = _tied_map()
+    value, warm = told(heat, 0.2), heat > 0
+    for wrong, message in (
+        (
+            _box(warm, lambda part: heat[part].sum()),
+            "Where components have equally many cells you take the warmest.",
+        ),
+        (
+            _box(warm, lambda part: -int(part.any(dim=0).nonzero()[0])),
+            "Where components have equally many cells you take the leftmost: you go along the columns.",
+        ),
+        (
+            _box(warm, lambda part: int(part.flatten().nonzero()[0])),
+            "Where components have equally many cells you take the last in reading order.",
+        ),
+    ):
+        if value == wrong:
+            fail(f"{message} The first in reading order is asked for.", _TIE)
+    right = _box(warm)
+    expect(
+        value == right,
+        f"Of several components with equally many cells the first in reading order is asked for, {right}; "
+        f"`box_of` gives {[int(v) for v in value]}.",
+        _TIE,
+    )
 
 
 def _judge_iou(my_iou) -> None:
@@ -1115,18 +1162,24 @@ def _scenes() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     low_right, low_left = (slice(8, 12), slice(14, 20)), (slice(8, 12), slice(8, 13))
     kinds = [  # times, box x0, y0, x1, y1, what the map holds at (row, column)
         (1, (4, 3, 9, 8), [((4, 6), 1.0)]),  # a hit
-        (2, (8, 4, 13, 9), [((6, 10), 0.01)]),  # faint, still a hit; the centre too
-        (1, (2, 2, 6, 6), [((3, 6), 1.0)]),  # column 6 is one past the end: a miss
+        (1, (8, 4, 13, 9), [((6, 10), 0.01)]),  # faint, still a hit; the centre too
+        (6, (2, 2, 6, 6), [((3, 6), 1.0)]),  # column 6 is one past the end: a miss
         (1, (2, 2, 6, 6), [((6, 3), 1.0)]),  # row 6 likewise
-        (7, (9, 1, 12, 4), [((2, 10), 1.0)]),  # a hit; with rows and columns exchanged a miss
+        (3, (5, 3, 9, 8), [((6, 5), 1.0)]),  # the box's first column: a hit
+        (2, (5, 3, 9, 8), [((3, 7), 1.0)]),  # its first row likewise
+        (1, (9, 1, 12, 4), [((2, 10), 1.0)]),  # a hit; with rows and columns exchanged a miss
         (1, (1, 9, 4, 12), [((2, 10), 1.0)]),  # a miss; with rows and columns exchanged a hit
         (1, (0, 0, 3, 3), [(low_right, 0.5), ((1, 1), 1.0)]),  # a hit; the centre of mass lies far off
         (6, (7, 5, 12, 12), [(low_left, 0.6), ((1, 18), 1.0)]),  # a miss; the centre of mass lies in the box
-        (1, (0, 0, 4, 4), []),  # a map of zeros points nowhere
-        (2, (5, 4, 16, 10), [((9, 15), 1.0)]),  # a hit, the centre too
-        (3, (10, 6, 15, 11), [((0, 0), 1.0)]),  # a miss; the centre's pixel is the box's first
-        (1, (3, 1, 10, 6), [((2, 4), 1.0)]),  # a hit; the centre's pixel is one past the end
-        (3, (14, 2, 19, 7), [((3, 15), 1.0), ((10, 2), -3.0)]),  # a hit; the most negative lies elsewhere
+        (3, (0, 0, 4, 4), []),  # a map of zeros points nowhere
+        (1, (5, 4, 16, 10), [((9, 15), 1.0)]),  # a hit, the centre too
+        (1, (10, 6, 15, 11), [((0, 0), 1.0)]),  # a miss; the centre's pixel is the box's first
+        (1, (3, 1, 10, 6), [((2, 4), 1.0)]),  # a hit; the centre's pixel is one past both ends
+        (2, (3, 3, 10, 9), [((4, 4), 1.0)]),  # one past the last column alone
+        (1, (7, 1, 14, 6), [((2, 8), 1.0)]),  # one past the last row alone
+        (3, (10, 3, 15, 9), [((4, 11), 1.0)]),  # in the box's first column
+        (2, (7, 6, 14, 11), [((7, 8), 1.0)]),  # in the box's first row
+        (1, (14, 2, 19, 7), [((3, 15), 1.0), ((10, 2), -3.0)]),  # a hit; the most negative lies elsewhere
     ]
     cases = [(box, holds) for times, box, holds in kinds for _ in range(times)]
     n = len(cases)
@@ -1138,9 +1191,45 @@ def _scenes() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return images, torch.arange(n) % 4, torch.tensor([box for box, _ in cases]), maps
 
 
-def _inside(boxes: Tensor, rows: Tensor, columns: Tensor, more: int = 0) -> Tensor:
-    x0, y0, x1, y1 = boxes.unbind(1)
-    return (x0 <= columns) & (columns < x1 + more) & (y0 <= rows) & (rows < y1 + more)
+def _inside(boxes: Tensor, rows: Tensor, columns: Tensor, **moved: int) -> Tensor:
+    """Whether each point lies in its box, (n,); ``x1=1`` moves that end by one pixel."""
+    ends = zip(("x0", "y0", "x1", "y1"), boxes.unbind(1), strict=True)
+    x0, y0, x1, y1 = (end + moved.get(name, 0) for name, end in ends)
+    return (x0 <= columns) & (columns < x1) & (y0 <= rows) & (rows < y1)
+
+
+_WRONG_ENDS = (  # which ends are one off, what is wrong, where to look
+    (
+        ("x1", "y1"),
+        "x1 and y1 count as inside: the ends of a box are exclusive.",
+        "`x0 <= x`, but `x < x1`; for y likewise.",
+    ),
+    (
+        ("x1",),
+        "x1 counts as inside, y1 rightly does not: both ends of a box are exclusive.",
+        "`x < x1`, as in your `y < y1`.",
+    ),
+    (
+        ("y1",),
+        "y1 counts as inside, x1 rightly does not: both ends of a box are exclusive.",
+        "`y < y1`, as in your `x < x1`.",
+    ),
+    (
+        ("x0", "y0"),
+        "x0 and y0 count as outside: they are the box's first column and its first row.",
+        "`x0 <= x`, not `x0 < x`; for y likewise.",
+    ),
+    (
+        ("x0",),
+        "x0 counts as outside, y0 rightly does not: x0 is the box's first column.",
+        "`x0 <= x`, as in your `y0 <= y`.",
+    ),
+    (
+        ("y0",),
+        "y0 counts as outside, x0 rightly does not: y0 is the box's first row.",
+        "`y0 <= y`, as in your `x0 <= x`.",
+    ),
+)
 
 
 @exercise("3.7", "A study of localisation")
@@ -1211,6 +1300,13 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
     size = (boxes[:, 2:] - boxes[:, :2]).double()
     middle = torch.full((n,), h // 2), torch.full((n,), w // 2)
     centre = _inside(boxes, *middle)
+
+    def ends(y: Tensor, x: Tensor) -> list[tuple[Tensor, str, str]]:
+        return [
+            (_inside(boxes, y, x, **dict.fromkeys(moved, 1)), message, look)
+            for moved, message, look in _WRONG_ENDS
+        ]
+
     for key, right, mistakes in (
         (
             "pointing",
@@ -1232,12 +1328,9 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
                     "The brightest pixel: `heatmaps.flatten(1).argmax(dim=1)`.",
                 ),
                 *(
-                    (
-                        wrong,
-                        "x1 and y1 count as inside: the ends of a box are exclusive.",
-                        "`x0 <= x`, but `x < x1`.",
-                    )
-                    for wrong in (_inside(boxes, rows, columns, 1) & some, _inside(boxes, rows, columns, 1))
+                    (wrong & which, message, look)
+                    for wrong, message, look in ends(rows, columns)
+                    for which in (some, torch.ones_like(some))
                 ),
                 *(
                     (
@@ -1263,11 +1356,7 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
             "centre",
             centre,
             (
-                (
-                    _inside(boxes, *middle, more=1),
-                    "x1 and y1 count as inside.",
-                    "The same rule as for the method: `x < x1`.",
-                ),
+                *ends(*middle),
                 (
                     _inside(boxes, middle[1], middle[0]),
                     "rows and columns are exchanged.",
@@ -1298,6 +1387,14 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
                     (size + 1).prod(dim=1) / (h * w),
                     "one is added to every side.",
                     "With exclusive ends the width is x1 − x0.",
+                ),
+                *(
+                    (
+                        (size + torch.tensor(more)).prod(dim=1) / (h * w),
+                        f"one is added to the {side}.",
+                        "With exclusive ends the width is x1 − x0, the height y1 − y0.",
+                    )
+                    for more, side in (((1, 0), "width"), ((0, 1), "height"))
                 ),
                 (size.prod(dim=1), "it is in pixels.", "Divide by H · W: a share of the image."),
                 (

@@ -31,11 +31,24 @@ from xai_lib.gradients import (
 )
 from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
 from xai_lib.models import load_model
+from xai_lib.perturbation import (
+    black_box,
+    lime,
+    lime_fit,
+    occlusion,
+    rise,
+    rise_fit,
+    rise_masks,
+    shapley,
+    shapley_fit,
+    superpixels,
+)
 
 __all__ = [
     "PHOTOS",
     "SHAPE_CLASSES",
     "Shapes",
+    "black_box",
     "box_from_heatmap",
     "cam",
     "deconvnet",
@@ -51,12 +64,21 @@ __all__ = [
     "integrated_gradients",
     "iou",
     "layer_cam",
+    "lime",
+    "lime_fit",
     "load_model",
     "load_photo",
     "normalize",
+    "occlusion",
+    "rise",
+    "rise_fit",
+    "rise_masks",
     "score_cam",
     "shapes",
+    "shapley",
+    "shapley_fit",
     "smooth_grad",
+    "superpixels",
     "to_heatmap",
     "xgrad_cam",
 ]

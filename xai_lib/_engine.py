@@ -25,17 +25,7 @@ def check_images(model: nn.Module, x: Tensor) -> Tensor:
     """Check the model and its images before anything runs; return the images, detached."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor of images (N, C, H, W), got {type(x).__name__}")
-    if x.dim() != 4:
-        hint = "; for a single image pass x[None]" if x.dim() == 3 else ""
-        raise ValueError(f"x must be 4-D, (N, C, H, W), got shape {tuple(x.shape)}{hint}")
-    if not x.is_floating_point():
-        raise ValueError(
-            f"x must hold floating-point pixels in [0, 1], got {x.dtype}; for bytes pass x / 255"
-        )
-    if x.numel() == 0:
-        raise ValueError(f"x must hold at least one image and one pixel, got an empty batch {tuple(x.shape)}")
+    check_pixels(x)
     for name, module in model.named_modules():
         if module.training:
             part = f"its module {name!r}" if name else "it"
@@ -50,9 +40,25 @@ def check_images(model: nn.Module, x: Tensor) -> Tensor:
     if weights and x.device != weights[0].device:
         device = weights[0].device
         raise ValueError(f"x is on {x.device}, but the model is on {device}; pass x.to('{device}')")
-    _check_finite("x", x)
     with torch.inference_mode(False):
         return x.clone() if x.is_inference() else x.detach()
+
+
+def check_pixels(x: Tensor) -> Tensor:
+    """Check images alone: a finite, floating-point batch that is not empty."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor of images (N, C, H, W), got {type(x).__name__}")
+    if x.dim() != 4:
+        hint = "; for a single image pass x[None]" if x.dim() == 3 else ""
+        raise ValueError(f"x must be 4-D, (N, C, H, W), got shape {tuple(x.shape)}{hint}")
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x must hold floating-point pixels in [0, 1], got {x.dtype}; for bytes pass x / 255"
+        )
+    if x.numel() == 0:
+        raise ValueError(f"x must hold at least one image and one pixel, got an empty batch {tuple(x.shape)}")
+    _check_finite("x", x)
+    return x
 
 
 def _check_finite(name: str, values: Tensor) -> None:
@@ -492,6 +498,13 @@ def layer_gradient(
                 "is it used behind detach() or no_grad(), or not at all?"
             )
     return maps.detach(), gradients, logits.detach()
+
+
+def ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below, and zero where below is zero."""
+    return (above / below.where(below != 0, torch.ones_like(below))).where(
+        below != 0, torch.zeros_like(below)
+    )
 
 
 def is_number(value: Any) -> bool:

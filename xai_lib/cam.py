@@ -454,11 +454,11 @@ def _plus_plus(A: Tensor, G: Tensor) -> Tensor:
     # alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA): no small square or cube is ever formed. Where g is not
     # positive the ReLU behind it gives zero, whatever alpha is.
     g = G.clamp(min=0)
-    return _ratio(g, 2 + g * A.sum((2, 3), keepdim=True)).sum((2, 3), keepdim=True)  # (N, K, 1, 1)
+    return _engine.ratio(g, 2 + g * A.sum((2, 3), keepdim=True)).sum((2, 3), keepdim=True)  # (N, K, 1, 1)
 
 
 def _activation_weighted(A: Tensor, G: Tensor) -> Tensor:
-    return _ratio((A * G).sum((2, 3), keepdim=True), A.sum((2, 3), keepdim=True))  # (N, K, 1, 1)
+    return _engine.ratio((A * G).sum((2, 3), keepdim=True), A.sum((2, 3), keepdim=True))  # (N, K, 1, 1)
 
 
 def _positive_gradient(A: Tensor, G: Tensor) -> Tensor:
@@ -467,13 +467,6 @@ def _positive_gradient(A: Tensor, G: Tensor) -> Tensor:
 
 def _own_gradient(A: Tensor, G: Tensor) -> Tensor:
     return G  # (N, K, h, w)
-
-
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """above / below, and zero where below is zero."""
-    return (above / below.where(below != 0, torch.ones_like(below))).where(
-        below != 0, torch.zeros_like(below)
-    )
 
 
 # ------------------------------------------------------------------------------------------ what they share
@@ -578,4 +571,4 @@ def _seen_through(masks: Tensor, x: Tensor, image: Tensor) -> Tensor:
     """The chosen images (b, C, H, W), each behind one mask (b, h, w), upsampled and then scaled to [0, 1]."""
     masks = _upsample(masks[:, None].to(x.dtype), x)  # (b, 1, H, W)
     lowest, highest = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-    return x[image].mul_(_ratio(masks - lowest, highest - lowest))
+    return x[image].mul_(_engine.ratio(masks - lowest, highest - lowest))

@@ -33,6 +33,15 @@ RIGHT = {
 }
 
 
+def all_placed(**evidence):
+    """The right placements, with other words as evidence: ``D_stage="show it in place"``."""
+    placements = copy.deepcopy(RIGHT)
+    for key, words in evidence.items():
+        method, axis = key.split("_")
+        placements[method][axis] = (placements[method][axis][0], words)
+    return placements
+
+
 def placed(method, axis, entry):
     """The right placements but for one entry."""
     placements = copy.deepcopy(RIGHT)
@@ -91,6 +100,10 @@ def one_number(model, without, with_tag, labels, target):
     return right(model, without, with_tag, labels, target)[1]
 
 
+def exchanged(model, without, with_tag, labels, target):
+    return right(model, without, with_tag, labels, target)[::-1]
+
+
 # ---- 1.3 ----
 def fill(rows, columns, value=0.5):
     """An edit that paints a part of every picture grey."""
@@ -144,6 +157,20 @@ def keeps_the_old_one(model, images, labels):
     return copy.deepcopy(model)
 
 
+def gives_the_given_one(model, images, labels):
+    return model
+
+
+def only_the_classifier(model, images, labels):
+    return copy.deepcopy(model).classifier
+
+
+def head_that_does_not_fit(model, images, labels):
+    mended = copy.deepcopy(model)
+    mended.classifier = torch.nn.Linear(100, 8)
+    return mended.eval()
+
+
 WRONG = {
     "1.1": [
         Wrong(
@@ -177,6 +204,31 @@ WRONG = {
             (placed("D", "scope", ("global", "a small decision tree is learned. You print the tree, once")),),
         ),
         Wrong(
+            "quotes words of two sentences",
+            "more than one sentence",
+            (placed("A", "scope", ("local", "it. It")),),
+        ),
+        Wrong(
+            "quotes what stands in several places",
+            "more than once",
+            (placed("A", "stage", ("post-hoc", "the model")),),
+        ),
+        Wrong(
+            "an intrinsic explanation can be local",
+            "(access, stage, reach)",
+            (placed("C", "scope", ("global", "The form is the classifier")),),
+        ),
+        Wrong(
+            "right words, for the wrong place",
+            "not white-box",
+            (placed("A", "access", ("white-box", "the class that the model names for it")),),
+        ),
+        Wrong(
+            "the other clause of the sentence",
+            "another axis",
+            (placed("D", "stage", ("post-hoc", "You print the tree")),),
+        ),
+        Wrong(
             "another vocabulary",
             "no place on this axis",
             (placed("B", "access", ("grey-box", "climbs the gradient")),),
@@ -190,6 +242,7 @@ WRONG = {
         Wrong("lean over all", "`lean` is taken over all", (instead(lean=accuracy_over_all),)),
         Wrong("probabilities", "change of probability", (instead(pull=probabilities),)),
         Wrong("one number", "two numbers", (one_number,)),
+        Wrong("pull comes first", "exchanged", (exchanged,)),
     ],
     "1.3": [
         Wrong("covers the shape", "hide the shape", (fill(MIDDLE, MIDDLE), streak, "heart")),
@@ -204,12 +257,61 @@ WRONG = {
         Wrong("covers half", "of the pixels. at most", (fill(slice(None), slice(56, None)), streak, "heart")),
         Wrong("works in place", "that it is given", (in_place, streak, "heart")),
         Wrong("no class", "no class", (take_edge, streak, "streak")),
+        Wrong("edits exchanged", "exchanged", (streak, take_edge, "heart")),
+        Wrong("index of the class", "the index 6", (take_edge, streak, torch.tensor(6))),
+        Wrong("number of a picture", "the number 57", (take_edge, streak, 57)),
+        Wrong("pictures of the class", "a `Tensor`", (take_edge, streak, torch.zeros(2, 3, 112, 112))),
     ],
     "1.4": [
-        Wrong("gives the old one back", "into stars", (keeps_the_old_one,)),
+        Wrong("gives the old one back", "untouched copy", (keeps_the_old_one,)),
+        Wrong("gives the given one back", "the very network", (gives_the_given_one,)),
+        Wrong("trains hardly at all", "into stars", (trained(["classifier"]),)),
+        Wrong("trains the trunk instead", "trunk is trained", (trained(["features"]),)),
+        Wrong("only the classifier", "lacks layers", (only_the_classifier,)),
+        Wrong("head that does not fit", "raised", (head_that_does_not_fit,)),
         Wrong("trains the original", "given has changed", (trained(["classifier"], in_a_copy=False),)),
         Wrong("trains everything", "outside the classifier", (trained(["features", "classifier"]),)),
         Wrong("stays in training mode", "training mode", (trained(["classifier"], stay_in_training=True),)),
         Wrong("far too large a rate", "recognises", (trained(["classifier"], rounds=5, rate=30.0),)),
     ],
+}
+
+
+ALSO_RIGHT = {
+    "1.1": [
+        (RIGHT,),
+        (
+            all_placed(
+                A_scope="one picture and the class",
+                A_access="the class that the model names",
+                A_stage="Of the model it sees nothing but the class",
+                A_reach="a service in somebody else's computers",
+                B_scope="starts from grey noise",
+                B_access="differentiable from its pixels to its scores",
+                B_stage="leave its weights as they are",
+                B_reach="the gradient of one class's score",
+                C_scope="two points for a ragged border",
+                C_access="hangs on the wall",
+                C_stage="Only a model that is a sum of points has such a form",
+                C_reach="the form is the classifier",
+                D_scope="ten thousand pictures",
+                D_access="Whatever gives labels will do",
+                D_stage="show it in place of the model",
+                D_reach="nothing else of the model",
+            ),
+        ),
+        (
+            all_placed(
+                A_access="thousands of small changes of this picture",
+                A_stage="on a service in somebody else's computers",
+                B_scope="gradient of one class's score",
+                C_access="The form is the classifier: four points or more",
+                D_stage="a small decision tree is learned",
+                D_scope="show it in place of the model",
+                D_reach="label ten thousand pictures",
+            ),
+        ),
+        (all_placed(A_access="the class", C_stage="Each number on it can be read"),),
+    ],
+    "1.3": [(take_edge, streak, "heart")],
 }

@@ -1,8 +1,10 @@
 """Checks of chapter 1: they judge by what can be measured, or by the words of the description."""
 
 import functools
+import operator
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import SHAPE_CLASSES, shapes
 from ..models import load_model
-from ._framework import close, exercise, expect, fail, tensor
+from ._framework import close, exercise, expect, fail, run, tensor
 
 AXES = {
     "scope": ("local", "global"),
@@ -21,29 +23,24 @@ AXES = {
 
 # ---- 1.1 ---------------------------------------------------------------------------------------------------
 
-# Four methods that are not in the course's table: each sentence, and the axes that it is evidence for.
+# Four methods that are not in the course's table: the clauses of each description, and the axes on which a
+# careful reader could call each as a witness. A sentence ends with its full stop.
 _SENTENCES = {
     "A": (
-        ("You hand it one picture and the class that the model names for it.", "scope"),
-        (
-            "It tries thousands of small changes of this picture and shows you the smallest that changes "
-            "the class.",
-            "scope",
-        ),
-        ("Of the model it sees nothing but the class that comes back for each try.", "access reach"),
-        (
-            "It has been run on networks, on forests, and on a service in somebody else's computers.",
-            "reach access",
-        ),
+        ("You hand it one picture", "scope"),
+        ("and the class that the model names for it.", "scope access reach"),
+        ("It tries thousands of small changes of this picture", "scope access"),
+        ("and shows you the smallest that changes the class.", "scope access"),
+        ("Of the model it sees nothing but the class that comes back for each try.", "access reach stage"),
+        ("It has been run on networks, on forests,", "reach access"),
+        ("and on a service in somebody else's computers.", "reach access stage"),
         ("The model was finished long before, and is not changed.", "stage"),
     ),
     "B": (
-        (
-            "It starts from grey noise and climbs the gradient of one class's score until a picture has "
-            "formed "
-            "that excites this class as much as possible.",
-            "access reach",
-        ),
+        ("It starts from grey noise", "scope"),
+        ("and climbs the gradient", "access reach"),
+        ("of one class's score", "access reach scope"),
+        ("until a picture has formed that excites this class as much as possible.", "scope"),
         ("No photograph goes in: the class has one such picture, whatever you want to classify.", "scope"),
         ("The network must be differentiable from its pixels to its scores.", "reach access"),
         (
@@ -55,20 +52,23 @@ _SENTENCES = {
         (
             "A clinic's form gives two points for a ragged border, one for a second colour, three for "
             "growth.",
-            "access",
+            "access scope",
         ),
-        ("The form is the classifier: four points or more, and the patient is called in.", "stage"),
-        ("The same form hangs on the wall for every patient.", "scope"),
+        ("The form is the classifier:", "stage access reach"),
+        ("four points or more, and the patient is called in.", "stage access"),
+        ("The same form", "scope"),
+        ("hangs on the wall", "scope access"),
+        ("for every patient.", "scope"),
         ("Each number on it can be read by whoever stands in front of it.", "access stage"),
-        ("Only a model that is a sum of points has such a form.", "reach"),
+        ("Only a model that is a sum of points has such a form.", "reach stage access"),
     ),
     "D": (
-        ("You let a finished model label ten thousand pictures.", "stage access"),
-        (
-            "From these labels, and nothing else of the model, a small decision tree is learned.",
-            "access reach",
-        ),
-        ("You print the tree, once for all pictures, and show it in place of the model.", "scope"),
+        ("You let a finished model", "stage access"),
+        ("label ten thousand pictures.", "stage access reach scope"),
+        ("From these labels, and nothing else of the model,", "access reach stage"),
+        ("a small decision tree is learned.", "access reach stage"),
+        ("You print the tree, once for all pictures,", "scope"),
+        ("and show it in place of the model.", "scope stage"),
         ("Whatever gives labels will do: a network, a forest, a person.", "reach access"),
     ),
 }
@@ -146,21 +146,29 @@ def _judge(name: str, axis: str, entry: Any) -> tuple[str, str] | None:
     if place != _PLACES[name][axis]:
         return f"{where} it is not {place}.", _WHY_NOT[name, axis]
     quote = _plain(evidence)
-    if len(quote.split()) < 2 or quote not in _plain(DESCRIPTIONS[name]):
+    places = _places_of(quote, name) if len(quote.split()) > 1 else []
+    if not places:
         return (
             f"{where} {place} is right, but the evidence is not a quotation from the description of {name}.",
             "Copy at least two words in a row from the description, as they stand there.",
         )
-    touched = [support for text, support in _SENTENCES[name] if _overlaps(quote, _plain(text))]
-    if len(touched) > 1:
+    places = [axes for sentences, axes in places if sentences == 1]
+    if not places:
         return (
             f"{where} {place} is right, but you quote more than one sentence.",
             "Quote only the words that decide this axis.",
         )
-    if axis not in touched[0].split():
+    speak = [axis in axes for axes in places]
+    if any(speak) and not all(speak):
+        return (
+            f"{where} {place} is right, but the words that you quote occur more than once in the "
+            "description, and not always about this axis.",
+            "Quote a few words more, so that one can see which place you mean.",
+        )
+    if not any(speak):
         return (
             f"{where} {place} is right, but the words that you quote speak to another axis "
-            f"({touched[0].replace(' ', ', ')}).",
+            f"({', '.join(known for known in AXES if known in places[0])}).",
             f"{_QUESTIONS[axis]} Which words of the description answer this?",
         )
     return None
@@ -179,13 +187,25 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"[^a-z' ]", " ", text.lower().replace("’", "'")).split())
 
 
-def _overlaps(quote: str, sentence: str) -> bool:
-    """Whether a quotation lies in a sentence, contains it, or shares two words in a row at a border."""
-    if quote in sentence or sentence in quote:
-        return True
-    words, said = quote.split(), sentence.split()
-    borders = range(2, min(len(words), len(said)))
-    return any(words[:k] == said[-k:] or words[-k:] == said[:k] for k in borders)
+def _places_of(quote: str, name: str) -> list[tuple[int, set[str]]]:
+    """For each place at which a quotation stands in a description: in how many sentences, on which axes."""
+    text, sentence = [], 0  # each word, with the numbers of its sentence and of its clause
+    for number, (clause, _) in enumerate(_SENTENCES[name]):
+        text += [(word, sentence, number) for word in _plain(clause).split()]
+        sentence += clause.endswith(".")
+    length, found = len(quote.split()), []
+    for start in range(len(text) - length + 1):
+        words, sentences, clauses = zip(*text[start : start + length], strict=True)
+        if quote in " ".join(words):
+            axes = {axis for k in _touched(clauses) for axis in _SENTENCES[name][k][1].split()}
+            found.append((len(_touched(sentences)), axes))
+    return found
+
+
+def _touched(numbers: Sequence[int]) -> list[int]:
+    """The parts in which two words lie: one alone, at a border, is a slip in copying."""
+    words = Counter(numbers)
+    return [number for number, n in words.items() if n >= min(2, max(words.values()))]
 
 
 # ---- 1.2 ---------------------------------------------------------------------------------------------------
@@ -236,6 +256,12 @@ def tag_effect(answer) -> str:
     lean = share(after == target, own) - share(before == target, own)
     pull = share(after == target, ~own) - share(before == target, ~own)
     got_lean, got_pull = _pair(answer(model, without, tagged, labels, target))
+
+    expect(
+        not (close(got_lean, pull, 1e-4) and close(got_pull, lean, 1e-4)),
+        "Both numbers are right, but they are exchanged: you return `pull, lean`.",
+        "`lean`, over `labels == target`, comes first: `return lean, pull`.",
+    )
 
     def mistake(value: float, wrong: float, right: float, message: str, look: str) -> None:
         expect(close(value, right, 1e-4) or not close(value, wrong, 1e-4), message, look)
@@ -346,11 +372,7 @@ _MOST = 0.25  # share of the pixels that may change: a band, a corner, a frame; 
 @exercise("1.3", "Find the shortcut", functions=2)
 def find_shortcut(take_away, put_in, suspect_class: Any) -> str:
     model, control, name, _ = _cheat()
-    expect(
-        suspect_class in SHAPE_CLASSES,
-        f"`suspect_class` is {suspect_class!r}, which is no class.",
-        f"It is one of {', '.join(SHAPE_CLASSES)}.",
-    )
+    _judge_name(suspect_class)
     target = SHAPE_CLASSES.index(suspect_class)
     n, seed = 160, 9_001
     clean = shapes(n, seed=seed)
@@ -364,6 +386,8 @@ def find_shortcut(take_away, put_in, suspect_class: Any) -> str:
     lost = (_answers(model, with_cue) == target).float().mean() - (
         _answers(model, bare) == target
     ).float().mean()
+    if lost < 0.3:
+        _judge_order(take_away, put_in, with_cue, others, target)
     harm = (_answers(control, with_cue) == target).float().mean() - (
         _answers(control, bare) == target
     ).float().mean()
@@ -411,6 +435,40 @@ def find_shortcut(take_away, put_in, suspect_class: Any) -> str:
     )
 
 
+def _judge_name(suspect: Any) -> None:
+    names = f"It is one of {', '.join(SHAPE_CLASSES)}."
+    if isinstance(suspect, str):
+        expect(suspect in SHAPE_CLASSES, f"`suspect_class` is {suspect!r}, which is no class.", names)
+        return
+    try:
+        index = operator.index(suspect)
+    except TypeError:
+        fail(f"`suspect_class` is a `{type(suspect).__name__}`; the name of a class is wanted.", names)
+    if index not in range(len(SHAPE_CLASSES)):
+        fail(f"`suspect_class` is the number {index}; the name of a class is wanted.", names)
+    fail(
+        f"`suspect_class` is the index {index}; the name of the class is wanted.",
+        f"`SHAPE_CLASSES[{index}]` is the name that goes with it.",
+    )
+
+
+def _judge_order(take_away, put_in, with_cue: Tensor, others: Tensor, target: int) -> None:
+    """Tells those apart who hand in the two edits in the wrong order: each does what the other should."""
+    model, *_ = _cheat()
+
+    def share(pictures: Tensor) -> float:
+        return (_answers(model, pictures) == target).double().mean().item()
+
+    lost = share(with_cue) - share(tensor(put_in(with_cue.clone()), with_cue.shape, "`put_in`"))
+    pulled = share(tensor(take_away(others.clone()), others.shape, "`take_away`")) - share(others)
+    expect(
+        lost < 0.3 or pulled < 0.3,
+        "The two functions are exchanged: what you hand in as `take_away` puts the cue in, and the other way "
+        "round.",
+        '`check("1.3", take_away, put_in, suspect_class)`: the one that removes comes first.',
+    )
+
+
 def _edited(edit, pictures: Tensor, what: str) -> Tensor:
     """The reader's edit of some pictures, checked: same shape, pixels in [0, 1], few of them changed."""
     before = pictures.clone()
@@ -455,19 +513,39 @@ def mend(answer) -> str:
         "Return the mended network.",
         "It is a copy of the one that you are given.",
     )
+    state = mended.state_dict()
+    missing = [key for key in kept if key not in state and not key.startswith("classifier")]
+    if missing:
+        fail(
+            f"What you return lacks layers of the network, such as `{missing[0]}`.",
+            "Begin with `mended = copy.deepcopy(model)`, and return `mended`.",
+        )
     expect(
-        all(torch.equal(value, kept[key]) for key, value in broken.state_dict().items()),
+        all(_same(value, kept.get(key)) for key, value in broken.state_dict().items()),
         "The network that you were given has changed too.",
         "Begin with `mended = copy.deepcopy(model)`, and train only that.",
+    )
+    changed = [key for key in kept | state if not _same(state.get(key), kept.get(key))]
+    expect(
+        mended is not broken,
+        "You return the very network that you were given; a copy with another classifier is wanted.",
+        "Begin with `mended = copy.deepcopy(model)`, and train `mended.classifier`.",
+    )
+    expect(
+        changed,
+        "You return an untouched copy: its classifier has the weights that it had before.",
+        "A loop with a loss, `loss.backward()` and `optimiser.step()` must change `mended.classifier`. Does "
+        "yours run, and has the optimiser the copy's parameters?",
     )
     expect(
         not mended.training, "The network that you return is in training mode.", "End with `mended.eval()`."
     )
-    trunk = [
-        key
-        for key in kept
-        if not key.startswith("classifier") and not torch.equal(mended.state_dict()[key], kept[key])
-    ]
+    trunk = [key for key in changed if key in kept and not key.startswith("classifier")]
+    expect(
+        not trunk or trunk != changed,
+        "The trunk is trained, and the classifier left as it was; the exercise asks for the opposite.",
+        "Give the optimiser `mended.classifier.parameters()`, and nothing else.",
+    )
     expect(
         not trunk,
         f"Layers outside the classifier have changed, such as `{trunk[0] if trunk else ''}`. The "
@@ -478,7 +556,7 @@ def mend(answer) -> str:
     clean = shapes(n, seed=seed)
     tagged = shapes(n, seed=seed, watermark=dict.fromkeys(SHAPE_CLASSES, 1.0))
     is_star = clean.labels == star
-    bare, stamped = _answers(mended, clean.images), _answers(mended, tagged.images)
+    bare, stamped = (run(_answers, mended, pictures.images) for pictures in (clean, tagged))
     found = (bare[is_star] == star).float().mean().item()
     pull = ((stamped == star).float() - (bare == star).float())[~is_star].mean().item()
     accuracy = (bare == clean.labels).float().mean().item()
@@ -499,3 +577,7 @@ def mend(answer) -> str:
         "Smaller rate, more steps, and all eight classes in every batch.",
     )
     return "same trunk, new head: it knows stars without a tag, and the tag pulls hardly anything over."
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and a.dtype == b.dtype and torch.equal(a, b)

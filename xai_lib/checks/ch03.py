@@ -1206,12 +1206,12 @@ _WRONG_ENDS = (  # which ends are one off, what is wrong, where to look
     ),
     (
         ("x1",),
-        "x1 counts as inside, y1 rightly does not: both ends of a box are exclusive.",
+        "x1 counts as inside, y1 rightly does not: the last two numbers of a box are exclusive.",
         "`x < x1`, as in your `y < y1`.",
     ),
     (
         ("y1",),
-        "y1 counts as inside, x1 rightly does not: both ends of a box are exclusive.",
+        "y1 counts as inside, x1 rightly does not: the last two numbers of a box are exclusive.",
         "`y < y1`, as in your `x < x1`.",
     ),
     (

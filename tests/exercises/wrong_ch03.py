@@ -335,6 +335,11 @@ def brightest(maps):
     return index % maps.shape[2], index // maps.shape[2]
 
 
+def last_brightest(maps):
+    x, y = brightest(maps.flip(1, 2))
+    return maps.shape[2] - 1 - x, maps.shape[1] - 1 - y
+
+
 def centre_of_mass(maps):
     mass = maps.clamp_min(0) / maps.clamp_min(0).sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     y, x = (torch.arange(n, dtype=maps.dtype) for n in maps.shape[1:])
@@ -785,6 +790,7 @@ WRONG = {
             "one image", "images", (lambda explain, x, y, boxes: study()(explain, x[:5], y[:5], boxes[:5]),)
         ),
         Wrong("centre of mass", "centre of mass, not", (study(point=centre_of_mass),)),
+        Wrong("the last maximum", "at the last", (study(point=last_brightest),)),
         Wrong("ends are inside", "x1 and y1", (study(inside=inclusive),)),
         Wrong("x1 is inside", "x1 counts as inside", (study(inside=moved("x1")),)),
         Wrong("y1 is inside", "y1 counts as inside", (study(inside=moved("y1")),)),

@@ -1163,23 +1163,24 @@ def _scenes() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kinds = [  # times, box x0, y0, x1, y1, what the map holds at (row, column)
         (1, (4, 3, 9, 8), [((4, 6), 1.0)]),  # a hit
         (1, (8, 4, 13, 9), [((6, 10), 0.01)]),  # faint, still a hit; the centre too
-        (6, (2, 2, 6, 6), [((3, 6), 1.0)]),  # column 6 is one past the end: a miss
-        (1, (2, 2, 6, 6), [((6, 3), 1.0)]),  # row 6 likewise
-        (3, (5, 3, 9, 8), [((6, 5), 1.0)]),  # the box's first column: a hit
-        (2, (5, 3, 9, 8), [((3, 7), 1.0)]),  # its first row likewise
+        (4, (2, 2, 6, 6), [((3, 6), 1.0)]),  # column 6 is one past the end: a miss
+        (2, (2, 2, 6, 6), [((6, 3), 1.0)]),  # row 6 likewise
+        (5, (5, 3, 9, 8), [((6, 5), 1.0)]),  # the box's first column: a hit
+        (4, (5, 3, 9, 8), [((3, 7), 1.0)]),  # its first row likewise
         (1, (9, 1, 12, 4), [((2, 10), 1.0)]),  # a hit; with rows and columns exchanged a miss
         (1, (1, 9, 4, 12), [((2, 10), 1.0)]),  # a miss; with rows and columns exchanged a hit
-        (1, (0, 0, 3, 3), [(low_right, 0.5), ((1, 1), 1.0)]),  # a hit; the centre of mass lies far off
-        (6, (7, 5, 12, 12), [(low_left, 0.6), ((1, 18), 1.0)]),  # a miss; the centre of mass lies in the box
-        (3, (0, 0, 4, 4), []),  # a map of zeros points nowhere
+        (5, (0, 0, 3, 3), [(low_right, 0.5), ((1, 1), 1.0)]),  # a hit; the centre of mass lies far off
+        (1, (7, 5, 12, 12), [(low_left, 0.6), ((1, 18), 1.0)]),  # a miss; the centre of mass lies in the box
+        (1, (0, 0, 4, 4), []),  # a map of zeros points nowhere
         (1, (5, 4, 16, 10), [((9, 15), 1.0)]),  # a hit, the centre too
         (1, (10, 6, 15, 11), [((0, 0), 1.0)]),  # a miss; the centre's pixel is the box's first
         (1, (3, 1, 10, 6), [((2, 4), 1.0)]),  # a hit; the centre's pixel is one past both ends
         (2, (3, 3, 10, 9), [((4, 4), 1.0)]),  # one past the last column alone
         (1, (7, 1, 14, 6), [((2, 8), 1.0)]),  # one past the last row alone
         (3, (10, 3, 15, 9), [((4, 11), 1.0)]),  # in the box's first column
-        (2, (7, 6, 14, 11), [((7, 8), 1.0)]),  # in the box's first row
-        (1, (14, 2, 19, 7), [((3, 15), 1.0), ((10, 2), -3.0)]),  # a hit; the most negative lies elsewhere
+        (1, (7, 6, 14, 11), [((7, 8), 1.0)]),  # in the box's first row
+        (3, (14, 1, 18, 5), [((3, 15), 1.0), ((9, 4), 1.0)]),  # of two maxima the first is in the box
+        (2, (14, 2, 19, 7), [((3, 15), 1.0), ((10, 2), -3.0)]),  # a hit; the most negative lies elsewhere
     ]
     cases = [(box, holds) for times, box, holds in kinds for _ in range(times)]
     n = len(cases)
@@ -1286,11 +1287,12 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
     """Judges pointing, centre and area; returns the hits of the method and of the centre, (n,) each."""
     n, h, w = maps.shape
 
-    def at(flat: Tensor) -> tuple[Tensor, Tensor]:
-        place = flat.flatten(1).argmax(dim=1)
+    def at(maps: Tensor) -> tuple[Tensor, Tensor]:
+        place = maps.flatten(1).argmax(dim=1)
         return place // w, place % w
 
     rows, columns = at(maps)
+    last = h - 1 - at(maps.flip(1, 2))[0], w - 1 - at(maps.flip(1, 2))[1]
     some = maps.amax(dim=(1, 2)) > 0
     grid_y, grid_x = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
     mass = maps.clamp_min(0) / maps.clamp_min(0).sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
@@ -1339,6 +1341,14 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
                         "From the flat index i: row `i // W` (y), column `i % W` (x).",
                     )
                     for wrong in (_inside(boxes, columns, rows) & some, _inside(boxes, columns, rows))
+                ),
+                *(
+                    (
+                        _inside(boxes, *last) & which,
+                        "of several equal maxima you point at the last.",
+                        "The first in reading order, as `argmax` of the flattened map has it.",
+                    )
+                    for which in (some, torch.ones_like(some))
                 ),
                 (
                     _inside(boxes, *at(maps.abs())) & some,

@@ -403,8 +403,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
-        "--quick", action="store_true", help="few passes, few rounds; prints, and writes nothing"
+        "--quick", action="store_true", help="few passes, few rounds; writes only where --output says"
     )
+    parser.add_argument("--output", type=Path, help="folder for the results, benchmarks/results by default")
     parser.add_argument("--only", choices=METHODS, help="one method; prints, and writes nothing")
     parser.add_argument("--rounds", type=int, help="how often each is timed")
     options = parser.parse_args()
@@ -443,11 +444,12 @@ def main() -> None:
     }
     for target in results["targets"]:
         print(f"{'met   ' if target['holds'] else 'MISSED'} {target['promise']}: {target['measured']}")
-    if not quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{device.type}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / f"{device.type}.md").write_text(markdown(results), encoding="utf-8")
-        print(f"written: {RESULTS / device.type}.md and .json")
+    folder = options.output or (None if quick else RESULTS)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{device.type}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (folder / f"{device.type}.md").write_text(markdown(results), encoding="utf-8")
+        print(f"written: {folder / device.type}.md and .json")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ The conventions, the same for every method:
   same passes serve all of them, and the result has an axis more: (N, K, H, W).
 - **Memory** is that of one chunk of ``batch_size`` masked images; of a sample only its bits are kept.
 - **Randomness** comes from ``generator`` alone. Bits and shifts are drawn before the first pass, so the same
-  state gives the same samples whatever ``batch_size`` is, and all images of a batch share them.
+  state gives the same samples whatever ``batch_size`` is. All images of a batch share them; only KernelSHAP
+  draws them image by image.
 
 >>> rise(model, x, n_masks=8, grid=4).shape
 torch.Size([2, 64, 64])
@@ -89,7 +90,14 @@ class _BlackBox(nn.Module):
         self.predict = predict
 
     def forward(self, x: Tensor) -> Tensor:
-        given = torch.as_tensor(self.predict(x.detach()))
+        result = self.predict(x.detach())
+        try:
+            given = torch.as_tensor(result)
+        except (RuntimeError, TypeError, ValueError):
+            raise ValueError(
+                f"predict must return probabilities ({len(x)}, classes) as a tensor or an array, "
+                f"got {type(result).__name__}"
+            ) from None
         p = given.to(x.device, torch.promote_types(x.dtype, torch.float32))
         if p.dim() != 2 or len(p) != len(x):
             raise ValueError(
@@ -182,13 +190,13 @@ def occlusion(
 def superpixels(
     x: Tensor, *, method: str = "slic", n_segments: int = 50, compactness: float = 10.0
 ) -> Tensor:
-    """Cut images into superpixels: connected patches of similar colour, the words in which LIME speaks.
+    """Cut images into superpixels: patches of similar colour, the words in which LIME speaks.
 
     Args:
         x: images, :math:`(N, C, H, W)`, in [0, 1].
-        method: ``"slic"``, k-means on colour and place: about ``n_segments`` patches of similar size; or
-            ``"quickshift"``, a mode search with the setting of LIME's authors (kernel 4, distance 200, ratio
-            0.2): it finds its own number.
+        method: ``"slic"``, k-means on colour and place: about ``n_segments`` connected patches of similar
+            size; or ``"quickshift"``, a mode search with the setting of LIME's authors (kernel 4, distance
+            200, ratio 0.2): it finds its own number, and a patch may be in several pieces.
         n_segments: roughly how many; SLIC only.
         compactness: weight of place against colour: higher gives squarer patches; SLIC only.
 
@@ -201,8 +209,7 @@ def superpixels(
             not positive.
 
     Source: scikit-image's ``slic`` (Achanta et al. 2012, doi:10.1109/TPAMI.2012.120) and ``quickshift``
-        (Vedaldi and Soatto
-    2008, doi:10.1007/978-3-540-88693-8_52).
+    (Vedaldi and Soatto 2008, doi:10.1007/978-3-540-88693-8_52).
 
     >>> superpixels(x, n_segments=9).shape
     torch.Size([2, 64, 64])
@@ -245,7 +252,7 @@ class LimeFit(NamedTuple):
         Tensor  # (N, d): what a superpixel adds to the probability; 0 for superpixels that an image lacks
     )
     intercept: Tensor  # (N,): the linear model's value with everything hidden
-    r2: Tensor  # (N,): share of the weighted variance of the scores that the linear model explains
+    r2: Tensor  # (N,): share of the scores' weighted variance that the linear model explains; 1 if none
 
     def heatmap(self) -> Tensor:
         """Each pixel with its superpixel's coefficient, (N, H, W), or (N, K, H, W)."""
@@ -392,7 +399,10 @@ def lime_fit(
 def _coin_flips(
     n: int, d: int, paired: bool, device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
-    """Samples (n, d), bool, the first all True. By columns: more superpixels elsewhere in a batch change nothing."""
+    """Samples (n, d), bool, the first all True.
+
+    Drawn by columns, so that an image's own columns are the same whatever the others of its batch need.
+    """
     draws = (n + 1) // 2 if paired else n
     bits = torch.stack([torch.rand(draws, generator=generator, device=device) < 0.5 for _ in range(d)], 1)
     bits[0] = True
@@ -420,7 +430,11 @@ def _weighted_ridge(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> tupl
     intercept = mean_y - torch.einsum("nkd,nd->nk", coefficients, mean_z)
     left = yc - torch.einsum("nkd,nid->nki", coefficients, Zc)
     missed, total = (torch.einsum("ni,nki->nk", weights, v.square()) for v in (left, yc))
-    return coefficients, intercept, 1 - missed / total.where(total > 0, torch.ones_like(total))
+    # Scores that never vary have nothing left to explain; their centred values are rounding, not variance.
+    rounding = (16 * torch.finfo(y.dtype).eps * mean_y).square() * weights.sum(1, keepdim=True)
+    varies = total > rounding
+    r2 = (1 - missed / total.where(varies, torch.ones_like(total))).where(varies, torch.ones_like(total))
+    return coefficients, intercept, r2
 
 
 # ------------------------------------------------------------------------------------------ Shapley values
@@ -965,8 +979,9 @@ def _rise(
     ):
         asked = asked or _own_choice(model, x, batch_size)
         sums = _RiseSums(replicates, masks.together, x, asked, keep, normalize)
-        for start in range(0, n_masks, _ROUND):
-            stop = min(start + _ROUND, n_masks)
+        step = n_masks if tolerance is None else _ROUND  # a round ends with a pass that may not be full
+        for start in range(0, n_masks, step):
+            stop = min(start + step, n_masks)
             _add_masks(model, x, hidden, asked, masks, start, stop, batch_size, sums, bar)
             if tolerance is not None and (sums.relative_error() <= tolerance).all():
                 break
@@ -1045,7 +1060,7 @@ def _add_masks(
     sums: _RiseSums,
     bar: tqdm,
 ) -> None:
-    """Score all images under masks start to stop, ``batch_size`` at a time; all passes but the last are full."""
+    """Score all images under masks start to stop, ``batch_size`` at a time; all passes but the last full."""
     n, known = len(x), start
     for begin in range(start * n, stop * n, batch_size):
         end = min(begin + batch_size, stop * n)
@@ -1078,6 +1093,11 @@ def _check_asked(target: Target, x: Tensor) -> _Asked | None:
     if isinstance(target, Tensor) and target.dim() == 2 and len(target) == len(x) and target.shape[1] > 0:
         each = [_engine.check_target(column, x) for column in target.unbind(1)]
         return _Asked(torch.stack([c.index for c in each], 1), max(c.highest for c in each), True)
+    if isinstance(target, Tensor) and target.dim() == 2:
+        raise ValueError(
+            f"target must have the shape ({len(x)},), one class for each image, or ({len(x)}, K), "
+            f"K classes for each; got shape {tuple(target.shape)}"
+        )
     classes = _engine.check_target(target, x)
     return classes and _Asked(classes.index[:, None], classes.highest, False)
 
@@ -1201,10 +1221,11 @@ def _shown_segments(
 
 def _painted(values: Tensor, segments: Tensor) -> Tensor:
     """Each pixel with its superpixel's value: (N, H, W) from (N, d), or (N, K, H, W) from (N, K, d)."""
-    labels = segments.flatten(1)  # (N, H·W)
-    if values.dim() == 3:
-        labels = labels[:, None].expand(-1, values.shape[1], -1)
-    return values.gather(-1, labels).unflatten(-1, segments.shape[1:])
+    with torch.inference_mode(False):  # a heatmap is an ordinary tensor, wherever it is made
+        labels = segments.flatten(1)  # (N, H·W)
+        if values.dim() == 3:
+            labels = labels[:, None].expand(-1, values.shape[1], -1)
+        return values.gather(-1, labels).unflatten(-1, segments.shape[1:])
 
 
 def _windows(length: int, size: int, step: int, x: Tensor) -> Tensor:

@@ -438,7 +438,7 @@ def test_rise_is_unbiased(draw, device):
     mean, error = maps.mean(0), maps.std(0) / len(maps) ** 0.5
     expected = converged(device, draw.get("keep", 0.5))
     z = (mean - expected) / error
-    assert z.abs().max() < 5 and root_mean_square(z) < 2
+    assert z.abs().max() < 5 and root_mean_square(z) < 3  # neighbours err alike
     # and that is a sharp statement
     assert (error.square().mean((1, 2)).sqrt() < 0.15 * expected.flatten(1).std(1)).all()
 
@@ -679,9 +679,12 @@ def test_a_tolerance_stops_early_and_whatever_the_batch_size(device):
 def test_the_strictest_map_decides_when_to_stop(device):
     model, x, target = tiny(device)
     run = partial(rise_fit, model, n_masks=5000, grid=3, tolerance=0.35, paired=False)
-    alone = [run(x[i : i + 1], int(target[i]), generator=seeded(device)).n_masks for i in range(2)]
-    assert alone[0] != alone[1]
-    assert run(x, target, generator=seeded(device)).n_masks >= max(alone)
+    black = torch.zeros_like(x[:1])  # its map is flat at once
+    assert run(black, 0, generator=seeded(device)).n_masks == 128
+    alone = run(x[:1], int(target[0]), generator=seeded(device))
+    together = run(torch.cat([black, x[:1], black]), int(target[0]), generator=seeded(device))
+    assert together.n_masks == alone.n_masks > 128
+    torch.testing.assert_close(together.heatmap[1], alone.heatmap[0], rtol=1e-12, atol=1e-12)
 
 
 def test_a_tolerance_out_of_reach_uses_all_masks(device):

@@ -1034,9 +1034,8 @@ class _RiseSums:
         signal = (seen - noise).clamp(min=0)
         error = (noise / signal.where(signal > 0, torch.ones_like(signal))).sqrt()
         error = error.where(signal > 0, torch.full_like(error, torch.inf))
-        tiny = (
-            torch.finfo(self.dtype).eps * heatmap.abs().amax(1)
-        ).square()  # a flat map without noise is exact
+        # A flat map without noise is exact, up to the rounding of its sums.
+        tiny = (64 * torch.finfo(heatmap.dtype).eps * heatmap.abs().amax(1)).square()
         error = error.where(noise > tiny, torch.zeros_like(error))
         enough = (self.masks > 0).sum() > 1  # one replicate alone has nothing to differ from
         return error.where(enough, torch.full_like(error, torch.inf)).view(self.shape[:2])

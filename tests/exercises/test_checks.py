@@ -37,6 +37,24 @@ def test_raising_notimplementederror_is_not_attempted():
     assert check("2.1", answer).status == "not attempted"
 
 
+@pytest.mark.parametrize(
+    "stumble",
+    [
+        lambda bits: bits.mean(),
+        lambda bits: 1 - bits,
+        lambda bits: bits[None].std(),
+        lambda bits: bits @ bits.T,
+    ],
+)
+def test_what_torch_cannot_do_with_true_and_false_is_no_stub(stumble):
+    result = check("2.1", lambda model, x, target: stumble(x[0, 0] > 0.5))
+    assert result.status == "wrong"
+
+
+def test_true_and_false_where_numbers_belong_are_explained():
+    assert "`.double()`" in check("2.1", lambda model, x, target: (x > 0.5).mean()).look
+
+
 def test_an_unknown_identifier_names_those_that_there_are():
     with pytest.raises(KeyError, match=r"no exercise '9\.9'; there are .*2\.1, 2\.2"):
         check("9.9", right)

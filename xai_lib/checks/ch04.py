@@ -22,6 +22,15 @@ def _bits(n: int, d: int, seed: int) -> Tensor:
     return _uniform(n, d, seed=seed) < 0.5
 
 
+def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
+    """The value as a float64 tensor, whatever numbers it came with; else "not yet"."""
+    value = tensor(value, shape, what)
+    expect(
+        not value.is_complex(), f"{what} returned complex numbers.", "Is there a root of a negative number?"
+    )
+    return value.to("cpu", torch.float64)
+
+
 def _recognise(value: Tensor, right: Tensor, *mistakes: Mistake) -> None:
     """Stops with "not yet" if the value is wrong in a way that is known."""
     if close(value, right, _TOLERANCE):
@@ -73,7 +82,7 @@ def kernel_weights(answer) -> str:
             "The sample that shows nothing gets NaN: its cosine is 0 / 0.",
             "It has distance 1. The root of the share shown, √(|z| / d), is 0 there without any division.",
         )
-    value = tensor(first, (11,))
+    value = _tensor(first, (11,))
     expect(torch.equal(Z, before), "Your function changed the samples it was given.", "Work on a copy.")
     zero_row = right.clone()
     zero_row[6] = value[6]
@@ -162,7 +171,7 @@ def kernel_weights(answer) -> str:
         "The distance depends on how many are shown, not on which: sum along each row, `dim=1`.",
     )
     compare(value, right, tolerance=_TOLERANCE, look="D = 1 − √(|z| / d) first, then √exp(−D²/w²).")
-    narrow = tensor(answer(Z, 0.2), (11,))
+    narrow = _tensor(answer(Z, 0.2), (11,))
     expect(
         not close(narrow, value, _TOLERANCE),
         "Another width gives the same weights.",
@@ -192,7 +201,7 @@ def masked_images(answer) -> str:
             "Only True and False came back: the pixels are missing.",
             "`torch.where(mask, x, fill)` picks pixels.",
         )
-    value = tensor(first, (12, 3, 6, 9))
+    value = _tensor(first, (12, 3, 6, 9))
     expect(
         all(torch.equal(a, b) for a, b in zip(given, before, strict=True)),
         "Your function changed the image, the samples or the fill it was given.",
@@ -308,9 +317,9 @@ def _coefficients_and_intercept(value: Any, d: int) -> Tensor:
     coefficients, intercept = value
     if isinstance(coefficients, Tensor) and coefficients.numel() == 1 and d > 1:
         fail("The intercept came back first.", "`return coefficients, intercept`, in this order.")
-    coefficients = tensor(coefficients, (d,), "As its first result your function")
+    coefficients = _tensor(coefficients, (d,), "As its first result your function")
     last = _numbers(intercept, 1, "As its second result your function")
-    return torch.cat([coefficients.double(), torch.tensor(last, dtype=torch.float64)])
+    return torch.cat([coefficients, torch.tensor(last, dtype=torch.float64)])
 
 
 @exercise("4.3", "Weighted ridge regression")
@@ -500,7 +509,7 @@ def soft_mask(answer) -> str:
             f"Your mask is {tuple(first.shape)}, not {size}: the enlarged grid ends too early.",
             "One cell more than the image needs, each way: (s + 1) cells of ⌈H/s⌉ rows and ⌈W/s⌉ columns.",
         )
-    value = tensor(first, size)
+    value = _tensor(first, size)
     expect(torch.equal(bits, before), "Your function changed the bits it was given.", "Work on a copy.")
     direct, ends = grown(size), (whole.shape[0] - dy, whole.shape[1] - dx)
     _recognise(
@@ -571,13 +580,13 @@ def soft_mask(answer) -> str:
         "Bilinear interpolation between 0 and 1 never leaves them.",
     )
     for state in (True, False):
-        all_same = tensor(answer(torch.full((s, s), state), (dy, dx), size), size)
+        all_same = _tensor(answer(torch.full((s, s), state), (dy, dx), size), size)
         expect(
             close(all_same, torch.full(size, float(state))),
             f"If all bits are {state}, the mask should be {int(state)} everywhere, and it is not.",
             "Interpolation of equal values gives that value; what else is done to the mask?",
         )
-    opposite = tensor(answer(~bits, (dy, dx), size), size)
+    opposite = _tensor(answer(~bits, (dy, dx), size), size)
     expect(
         close(value + opposite, torch.ones(size)),
         "The mask and that of the opposite bits do not add up to 1.",
@@ -591,7 +600,7 @@ def soft_mask(answer) -> str:
     )
     for shift in ((4, 6), (0, 5), (3, 0)):
         compare(
-            tensor(answer(bits, shift, size), size),
+            _tensor(answer(bits, shift, size), size),
             cut(whole, *shift),
             Mistake(
                 cut(whole, *shift[::-1]),
@@ -677,7 +686,7 @@ def rise_map(rise_map, constant) -> str:
             "At a pixel that no mask keeps, the map is NaN: 0 / 0.",
             "There the map is 0: divide by the coverage where it is above 0, by 1 elsewhere.",
         )
-    value = tensor(first, size, "`rise_map`")
+    value = _tensor(first, size, "`rise_map`")
     expect(
         torch.equal(x, before), "`rise_map` changed the image it was given.", "`x * mask`, not `x *= mask`."
     )
@@ -710,7 +719,7 @@ def rise_map(rise_map, constant) -> str:
         "Keep two running sums (H, W); nothing may grow with the number of masks.",
     )
     for other in (7, n):
-        again = tensor(rise_map(model, x, target, _MaskMaker(masks, other), n, other), size)
+        again = _tensor(rise_map(model, x, target, _MaskMaker(masks, other), n, other), size)
         compare(again, value, tolerance=_TOLERANCE, look=f"With batch_size={other} the map is another one.")
     _judge_constant(constant)
     return "the mean probability over the masks that keep a pixel, in the memory of one chunk."
@@ -931,7 +940,7 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
 
     def told(worth: Callable[[Tensor], Tensor], d: int) -> tuple[Tensor, _Game]:
         game = _Game(worth, d)
-        return tensor(exact_shapley(game, d), (d,), "`exact_shapley`").double(), game
+        return _tensor(exact_shapley(game, d), (d,), "`exact_shapley`"), game
 
     right = _by_orders(table, d)
     value, game = told(random_game, d)
@@ -1103,7 +1112,7 @@ def convergence(standard_error, relative_error, masks_needed) -> str:
     maps = 3 + 0.2 * rows + 0.6 * _normal(G, *size, seed=55) * (0.5 + _uniform(*size, seed=56))
     before = maps.clone()
     right = maps.std(dim=0) / math.sqrt(G)
-    value = tensor(standard_error(maps), None, "`standard_error`")
+    value = _tensor(standard_error(maps), None, "`standard_error`")
     expect(
         tuple(value.shape) == size,
         f"`standard_error` returned shape {tuple(value.shape)}; one number a pixel is wanted, {size}.",
@@ -1134,7 +1143,7 @@ def convergence(standard_error, relative_error, masks_needed) -> str:
         ),
     )
     compare(value, right, tolerance=_TOLERANCE, look="The sample deviation over the maps, over √G.")
-    steady = tensor(standard_error(maps[:1].expand(G, -1, -1).clone()), size, "`standard_error`")
+    steady = _tensor(standard_error(maps[:1].expand(G, -1, -1).clone()), size, "`standard_error`")
     expect(
         float(steady.max()) < 1e-6,
         "Where all the maps are the same, `standard_error` is not 0.",
@@ -1168,7 +1177,7 @@ def _judge_relative(relative_error: Callable, maps: Tensor) -> None:
             )
         try:
             number = float(given)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             fail(
                 f"`relative_error` returned `{given!r:.60}`; a number is wanted.", "Does it end in `return`?"
             )

@@ -770,7 +770,9 @@ def rise_fit(
     r"""RISE with its own error: how much the map would move with other masks.
 
     What is drawn together (a pair, or a balanced block) is dealt out to up to eight replicates; the jackknife
-    over them gives each pixel's standard error, which a formula for independent masks would get wrong.
+    over them gives each pixel's standard error, which a formula for independent masks would get wrong. For
+    balanced blocks it is an upper estimate (on small models one and a half to three times the actual error):
+    blocks also share out the shifts evenly, and what that gains no single replicate can tell.
     ``relative_error`` is its root mean square over the map, divided by the standard deviation of the map
     itself (the noise's share taken off): with e, the expected correlation with the converged map is about
     :math:`1 / \sqrt{1 + e^2}`. It is infinite if noise is all there is to see. It says nothing about whether

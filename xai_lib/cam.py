@@ -292,7 +292,7 @@ def score_cam(
     layer: Layer,
     weights: str = "probability",
     upsample: bool = True,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> Tensor:
     r"""Score-CAM: feature maps, each weighted by the score of the image seen through it; no gradient.
@@ -321,7 +321,7 @@ def score_cam(
             :math:`(N, K, h, w)`.
         weights: ``"probability"`` or ``"channels"``.
         upsample: to the size of the images; False for the layer's own grid.
-        batch_size: masked images in one pass.
+        batch_size: masked images in one pass; None for 16 on a processor and 64 on a GPU.
         progress: show a progress bar, counted in feature maps.
 
     Returns:
@@ -338,7 +338,7 @@ def score_cam(
     """
     x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
     weights = _engine.check_choice("weights", weights, ("probability", "channels"))
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     _engine.find_layer(model, layer)
     results = []
     with _engine.left_as_found(model), tqdm(disable=not progress, desc="Score-CAM", unit="map") as bar:

@@ -91,7 +91,7 @@ def smooth_grad(
     n_samples: int = 50,
     noise: float = 0.15,
     statistic: str = "mean",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""SmoothGrad: the gradient, averaged over noisy copies of the image.
@@ -113,7 +113,7 @@ def smooth_grad(
             0.2).
         statistic: over the n gradients, pixel by pixel: ``"mean"``; ``"square"``, the mean of the squares;
             ``"variance"``, the mean squared deviation from the mean (divided by n).
-        batch_size: images in one pass.
+        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
         generator: source of the noise, on ``x``'s device; None for torch's own. The same state gives the same
             noise, whatever ``batch_size`` is.
 
@@ -132,7 +132,7 @@ def smooth_grad(
     """
     x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
     n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     statistic = _engine.check_choice("statistic", statistic, ("mean", "square", "variance"))
     _engine.check_generator(generator, x.device)
     if not _engine.is_number(noise) or noise < 0:
@@ -159,7 +159,7 @@ def integrated_gradients(
     *,
     baseline: float | Tensor | None = None,
     n_steps: int = 50,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Tensor:
     r"""Integrated gradients: each pixel's share of the logit's change from a baseline to the image.
 
@@ -180,7 +180,8 @@ def integrated_gradients(
         baseline: where the path starts, :math:`x'`: a number or a tensor that broadcasts to ``x``; None for
             black.
         n_steps: points on the path.
-        batch_size: images in one pass; peak memory depends on it, not on ``n_steps``.
+        batch_size: images in one pass, None for 16 on a processor and 64 on a GPU; peak memory depends on it,
+            not on ``n_steps``.
 
     Returns:
         Signed shares, :math:`(N, C, H, W)`, detached.
@@ -197,7 +198,7 @@ def integrated_gradients(
     """
     x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
     n_steps = _engine.check_count("n_steps", n_steps)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     start = _engine.check_like_images("baseline", baseline, x)
 
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)  # on [-1, 1]

@@ -117,9 +117,9 @@ def occlusion(
     target: Target = None,
     *,
     window: int | tuple[int, int] = 32,
-    stride: int | tuple[int, int] = 16,
+    stride: int | tuple[int, int] | None = None,
     fill: Fill = 0.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> Tensor:
     r"""Occlusion: how far the probability falls when a window hides a pixel, averaged over the windows that
@@ -138,9 +138,9 @@ def occlusion(
         target: class to explain: an int, a tensor :math:`(N,)`, None for the model's own choice, or
             :math:`(N, K)` for K classes of each image at once.
         window: height and width of the window in pixels, or one number for both.
-        stride: step between windows, likewise; at most ``window``.
+        stride: step between windows, likewise; at most ``window``. None for half the window.
         fill: what hidden pixels become.
-        batch_size: images in one pass.
+        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
         progress: show a progress bar, counted in passes.
 
     Returns:
@@ -157,8 +157,9 @@ def occlusion(
     torch.Size([2, 64, 64])
     """
     x, asked = _engine.check_images(model, x), _check_asked(target, x)
-    sizes, steps = _check_window("window", window), _check_window("stride", stride)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    sizes = _check_window("window", window)
+    steps = tuple(max(1, s // 2) for s in sizes) if stride is None else _check_window("stride", stride)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     for axis, length in enumerate(x.shape[-2:]):
         if sizes[axis] > length:
             raise ValueError(f"window must fit into the image, {tuple(x.shape[-2:])}, got {window!r}")
@@ -270,7 +271,7 @@ def lime(
     paired: bool = True,
     kernel_width: float = 0.25,
     alpha: float = 1.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -300,7 +301,7 @@ def lime(
         paired: draw complementary samples; False draws independent ones.
         kernel_width: w; small looks near the image only.
         alpha: the ridge penalty.
-        batch_size: images in one pass.
+        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
         generator: source of the samples, on ``x``'s device; None for torch's own.
         progress: show a progress bar, counted in passes.
 
@@ -345,7 +346,7 @@ def lime_fit(
     paired: bool = True,
     kernel_width: float = 0.25,
     alpha: float = 1.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> LimeFit:
@@ -365,7 +366,7 @@ def lime_fit(
     """
     x, asked = _engine.check_images(model, x), _check_asked(target, x)
     n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     _check_positive("kernel_width", kernel_width)
     _check_positive("alpha", alpha, or_zero=True)
     _engine.check_generator(generator, x.device)
@@ -470,7 +471,7 @@ def shapley(
     n_samples: int = 1000,
     fill: Fill = "mean",
     paired: bool = True,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -499,7 +500,7 @@ def shapley(
         n_samples: coalitions for each image, at least 2d + 2; fewer are used where all of them are fewer.
         fill: what hidden superpixels become.
         paired: sample each coalition together with its complement, which cancels half of the noise's sources.
-        batch_size: images in one pass.
+        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
         generator: source of the samples, on ``x``'s device; None for torch's own.
         progress: show a progress bar, counted in passes.
 
@@ -539,7 +540,7 @@ def shapley_fit(
     n_samples: int = 1000,
     fill: Fill = "mean",
     paired: bool = True,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> ShapleyFit:
@@ -558,7 +559,7 @@ def shapley_fit(
     """
     x, asked = _engine.check_images(model, x), _check_asked(target, x)
     n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     _engine.check_generator(generator, x.device)
     segments, counts = _check_segments(segments, x)
     most = max(counts)
@@ -676,7 +677,7 @@ def rise(
     balanced: bool | None = None,
     normalize: str = "coverage",
     tolerance: float | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -714,7 +715,7 @@ def rise(
         normalize: ``"coverage"`` or ``"expected"``.
         tolerance: stop before ``n_masks`` as soon as the ``relative_error`` of every map (see ``rise_fit``)
             is no larger; looked at after every 128 masks. None never stops.
-        batch_size: masked images in one pass.
+        batch_size: masked images in one pass; None for 16 on a processor and 64 on a GPU.
         generator: source of the masks, on ``x``'s device; None for torch's own.
         progress: show a progress bar, counted in passes.
 
@@ -763,7 +764,7 @@ def rise_fit(
     balanced: bool | None = None,
     normalize: str = "coverage",
     tolerance: float | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> RiseFit:
@@ -964,7 +965,7 @@ def _rise(
 ) -> RiseFit:
     x, asked = _engine.check_images(model, x), _check_asked(target, x)
     n_masks = _engine.check_count("n_masks", n_masks)
-    batch_size = _engine.check_count("batch_size", batch_size)
+    batch_size = _engine.check_batch_size(batch_size, x.device)
     normalize = _engine.check_choice("normalize", normalize, ("coverage", "expected"))
     _check_grid(grid, keep, tuple(x.shape[-2:]))
     if tolerance is not None:

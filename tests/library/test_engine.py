@@ -24,7 +24,7 @@ from tests.architectures import (
     images,
     relative_error,
 )
-from xai_lib import _engine, guided_backprop
+from xai_lib import _engine, guided_backprop, integrated_gradients, lime, rise, smooth_grad
 
 
 def classes(*index):
@@ -210,3 +210,24 @@ def test_layers_that_the_logits_ignore_are_named():
 
     with pytest.raises(ValueError, match="do not depend on layer 'conv'"):
         _engine.layer_gradient(build(Aside), images(2), None, "conv")
+
+
+def test_without_a_batch_size_a_pass_takes_what_suits_the_device(device):
+    sizes = []
+
+    class Watching(Plain):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    model, x = build(Watching).to(device), images(1, device=device)
+    explainers = (
+        lambda: smooth_grad(model, x, 0, n_samples=70),
+        lambda: integrated_gradients(model, x, 0, n_steps=70),
+        lambda: rise(model, x, 0, n_masks=70, grid=3),
+        lambda: lime(model, x, 0, n_samples=70),
+    )
+    for explain in explainers:
+        sizes.clear()
+        explain()
+        assert max(sizes) == (16 if device.type == "cpu" else 64) and sum(sizes) == 70

@@ -733,6 +733,14 @@ def occlusion_by_the_letter(model, x, target, window, stride, hidden):
     return torch.stack(maps)
 
 
+@pytest.mark.parametrize("window, half", [(6, (3, 3)), ((5, 8), (2, 4)), (1, (1, 1))])
+def test_occlusion_steps_by_half_a_window_unless_told_otherwise(window, half):
+    model, x = build(Plain), images(1)
+    assert torch.equal(
+        occlusion(model, x, 1, window=window), occlusion(model, x, 1, window=window, stride=half)
+    )
+
+
 @pytest.mark.parametrize("window, stride", [((5, 8), (4, 3)), ((6, 6), (6, 6)), ((17, 4), (1, 4))])
 @pytest.mark.parametrize("fill", [0.2, "mean", "grey"])
 def test_occlusion_does_what_it_says(window, stride, fill, device):
@@ -1550,8 +1558,15 @@ COUNTS = [
 ]
 
 
-@pytest.mark.parametrize("explain, name", COUNTS)
-@pytest.mark.parametrize("count", [0, -3, 1.0, float("nan"), "8", None, True, torch.tensor([1, 2])], ids=str)
+NO_COUNTS = [0, -3, 1.0, float("nan"), "8", None, True, torch.tensor([1, 2])]
+HAVE_A_DEFAULT = ("batch_size", "stride")  # None asks for it
+
+
+@pytest.mark.parametrize(
+    "explain, name, count",
+    [(*c, n) for c in COUNTS for n in NO_COUNTS if not (n is None and c[1] in HAVE_A_DEFAULT)],
+    ids=str,
+)
 def test_counts(explain, name, count):
     model = build(Counting)
     message = complaint(lambda: explain(model, images(1), **{name: count}), model, (ValueError, TypeError))

@@ -771,14 +771,15 @@ def rise_fit(
     r"""RISE with its own error: how much the map would move with other masks.
 
     What is drawn together (a pair, or a balanced block) is dealt out to up to eight replicates; the jackknife
-    over them gives each pixel's standard error, which a formula for independent masks would get wrong. For
-    balanced blocks it is an upper estimate (on small models one and a half to three times the actual error):
-    blocks also share out the shifts evenly, and what that gains no single replicate can tell.
-    ``relative_error`` is its root mean square over the map, divided by the standard deviation of the map
-    itself (the noise's share taken off): with e, the expected correlation with the converged map is about
-    :math:`1 / \sqrt{1 + e^2}`. It is infinite if noise is all there is to see. It says nothing about whether
-    the converged map is a good explanation. Eight maps are kept in memory for each map asked for. Arguments
-    and errors as ``rise``; ``n_masks`` must be at least two pairs, or two balanced blocks.
+    over them gives each pixel's standard error, which a formula for independent masks would get wrong.
+    ``relative_error`` is that of the map's pattern: the root mean square of the noise over the standard
+    deviation of the map itself (the noise's share taken off), both without the level, which differs from draw
+    to draw and shows nothing. (For balanced blocks both are upper estimates: what the evenly spread shifts
+    gain, no replicate can tell. Where the bits matter more than the shifts, that is little.) With e, the
+    expected correlation with the converged map is about :math:`1 / \sqrt{1 + e^2}`. It is infinite if noise
+    is all there is to see. It says nothing about whether the converged map is a good explanation. Eight maps
+    are kept in memory for each map asked for. Arguments and errors as ``rise``; ``n_masks`` must be at least
+    two pairs, or two balanced blocks.
 
     Returns:
         A ``RiseFit``; with the same ``tolerance`` and generator state its ``heatmap`` is what ``rise``
@@ -1020,20 +1021,24 @@ class _RiseSums:
             self.coverage += group[counted:].sum(0)[:, None] * self.keep
 
     def _maps(self) -> tuple[Tensor, Tensor]:
-        """The map (N·K, H·W), and the variance of each of its values: a jackknife over unequal replicates."""
+        """The map (N·K, H·W), and its deviations (G, N·K, H·W): their squares sum to each value's variance.
+
+        A jackknife over unequal replicates.
+        """
         total, coverage = self.total.sum(0), self.coverage.sum(0)
         heatmap = _engine.ratio(total, coverage)
         used = self.masks > 0
         without = _engine.ratio(total - self.total, (coverage - self.coverage)[:, None])  # (G, N·K, H·W)
-        share = (self.masks.sum() / self.masks.where(used, torch.ones_like(self.masks)))[:, None, None]
+        share = self.masks.sum() / self.masks.where(used, torch.ones_like(self.masks))
         # A pseudo-value is off by (share − 1)(heatmap − without), with a variance of share − 1 times one's.
-        terms = (share - 1) * (heatmap - without).square() * used[:, None, None]
-        return heatmap, terms.sum(0) / used.sum()
+        scale = ((share - 1) * used / used.sum()).sqrt()
+        return heatmap, (heatmap - without) * scale[:, None, None]
 
     def relative_error(self) -> Tensor:
-        """(N, K): noise over signal."""
-        heatmap, variance = self._maps()
-        noise, seen = variance.mean(1), heatmap.var(1, correction=0)
+        """(N, K): noise over signal, both without the map's level, which shows nothing."""
+        heatmap, deviations = self._maps()
+        noise = deviations.var(2, correction=0).sum(0)  # (N·K,)
+        seen = heatmap.var(1, correction=0)
         signal = (seen - noise).clamp(min=0)
         error = (noise / signal.where(signal > 0, torch.ones_like(signal))).sqrt()
         error = error.where(signal > 0, torch.full_like(error, torch.inf))
@@ -1044,8 +1049,9 @@ class _RiseSums:
         return error.where(enough, torch.full_like(error, torch.inf)).view(self.shape[:2])
 
     def fit(self, n_masks: int) -> RiseFit:
-        heatmap, variance = self._maps()
-        maps = [v.view(self.shape).to(self.dtype) for v in (heatmap, variance.sqrt())]
+        heatmap, deviations = self._maps()
+        spread = deviations.square().sum(0).sqrt()
+        maps = [v.view(self.shape).to(self.dtype) for v in (heatmap, spread)]
         maps.append(self.relative_error().to(self.dtype))
         return RiseFit(*(maps if self.many else (v[:, 0] for v in maps)), n_masks)
 

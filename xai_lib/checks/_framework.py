@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NOT_ATTEMPTED, WRONG, PASSED = "not attempted", "wrong", "passed"
 
@@ -306,8 +306,55 @@ def tensor(value: Any, shape: Sequence[int] | None = None, what: str = "Your fun
     return value.detach()
 
 
+def numbers(value: Any, n: int, what: str) -> list[float]:
+    """The value as n floats, whether it came as numbers, a list, an array or a tensor; else "not yet"."""
+    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    try:
+        # a Python float would become float32 on its way through as_tensor
+        parts = [
+            torch.tensor(part, dtype=torch.float64) if isinstance(part, float) else part for part in parts
+        ]
+        parts = [torch.as_tensor(part).detach().to("cpu", torch.float64).reshape(-1) for part in parts]
+        flat = torch.cat(parts)
+    except (TypeError, ValueError, RuntimeError):
+        fail(f"{what} returned `{value!r:.60}`; a number is wanted.", "Does it end in `return`?")
+    wanted = "one number is" if n == 1 else f"{n} numbers are"
+    expect(len(flat) == n, f"{what} returned {len(flat)} numbers; {wanted} wanted.", "Print what you return.")
+    return tensor(flat, None, what).tolist()
+
+
+def then(judge: Callable[[], None], done: str) -> None:
+    """Judges a later part; where it isn't attempted yet, says what is right so far."""
+    try:
+        judge()
+    except NotAttempted as stop:
+        raise NotAttempted(done, stop.code) from None
+
+
 def _article(name: str) -> str:
     return f"an `{name}`" if name[0] in "aeiou" else f"a `{name}`"
+
+
+# ---- what checks give the reader's code --------------------------------------------------------------------
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(*shape: int, seed: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Watched:
+    """A classifier that remembers how many images came at a time, and whether autograd was watching."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.counts, self.recorded = model, [], False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.counts.append(len(images))
+        logits = self.model(images)
+        self.recorded = self.recorded or logits.requires_grad
+        return logits
 
 
 # ---- running the reader's code -----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,15 +12,20 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from ._framework import Mistake, NotAttempted, compare, exercise, expect, fail, run, tensor
-
-
-def _normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _uniform(*shape: int, seed: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from ._framework import (
+    Mistake,
+    Watched,
+    compare,
+    exercise,
+    expect,
+    fail,
+    normal,
+    numbers,
+    run,
+    tensor,
+    then,
+    uniform,
+)
 
 
 def _up(grid: Tensor, size: tuple[int, int], mode: str = "bilinear", **how: bool) -> Tensor:
@@ -51,35 +56,10 @@ def _resized_wrongly(grid: Tensor, size: tuple[int, int]) -> list[Mistake]:
     ]
 
 
-def _numbers(value: Any, n: int, what: str) -> list[float]:
-    """The value as n floats, whether it came as numbers, a list, an array or a tensor; else "not yet"."""
-    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    try:
-        # a Python float would become float32 on its way through as_tensor
-        parts = [
-            torch.tensor(part, dtype=torch.float64) if isinstance(part, float) else part for part in parts
-        ]
-        parts = [torch.as_tensor(part).detach().to("cpu", torch.float64).reshape(-1) for part in parts]
-        flat = torch.cat(parts)
-    except (TypeError, ValueError, RuntimeError):
-        fail(f"{what} returned `{value!r:.60}`; a number is wanted.", "Does it end in `return`?")
-    wanted = "one number is" if n == 1 else f"{n} numbers are"
-    expect(len(flat) == n, f"{what} returned {len(flat)} numbers; {wanted} wanted.", "Print what you return.")
-    return tensor(flat, None, what).tolist()
-
-
-def _then(judge: Callable[[], None], done: str) -> None:
-    """Judges a later part; where it isn't attempted yet, says what is right so far."""
-    try:
-        judge()
-    except NotAttempted as stop:
-        raise NotAttempted(done, stop.code) from None
-
-
 # ---- 3.1 ---------------------------------------------------------------------------------------------------
 @exercise("3.1", "CAM from the head's weights")
 def cam_from_weights(answer) -> str:
-    A, weight, bias = _uniform(3, 5, 4, 6, seed=1), _normal(4, 5, seed=2), _normal(4, seed=3)
+    A, weight, bias = uniform(3, 5, 4, 6, seed=1), normal(4, 5, seed=2), normal(4, seed=3)
     target, size, rows = torch.tensor([1, 0, 3]), (12, 12), torch.arange(3)
     logits = F.linear(A.mean(dim=(2, 3)), weight, bias)
     before = A.clone()
@@ -239,7 +219,7 @@ def _score_mistakes(
 
 @exercise("3.2", "Grad-CAM from scratch")
 def grad_cam(answer) -> str:
-    model, x, target = _small_network(), _uniform(3, 3, 12, 16, seed=6), torch.tensor([4, 1, 0])
+    model, x, target = _small_network(), uniform(3, 3, 12, 16, seed=6), torch.tensor([4, 1, 0])
     layer, head, size, before = model[1], model[2:], (12, 16), x.clone()
     with torch.no_grad():
         A = model[:2](x)  # (3, 4, 6, 8)
@@ -349,7 +329,7 @@ def grad_cam(answer) -> str:
 # ---- 3.3 ---------------------------------------------------------------------------------------------------
 @exercise("3.3", "Grad-CAM is CAM, where CAM goes", functions=3)
 def grad_cam_is_cam(alphas, largest_gap, recover_weights) -> str:
-    A, weight, bias = _uniform(3, 5, 2, 5, seed=8), _normal(4, 5, seed=9), _normal(4, seed=10)
+    A, weight, bias = uniform(3, 5, 2, 5, seed=8), normal(4, 5, seed=9), normal(4, seed=10)
     cells, c = 10, 0
 
     def pooled(maps: Tensor) -> Tensor:
@@ -392,11 +372,11 @@ def grad_cam_is_cam(alphas, largest_gap, recover_weights) -> str:
         "The α still hang on the graph.",
         "Detach A before you ask autograd to watch it; `torch.autograd.grad` returns plain numbers.",
     )
-    _then(
+    then(
         lambda: _judge_gap(largest_gap, pooled, squashed, A, weight, c),
         "`alphas` is right. Now `largest_gap`.",
     )
-    _then(
+    then(
         lambda: _judge_recovered(recover_weights, pooled, A, weight), "Two are right. Now `recover_weights`."
     )
     return "on a GAP + linear network Grad-CAM is CAM / (h·w), and its α give the head away."
@@ -411,7 +391,7 @@ def _judge_gap(largest_gap, pooled: Callable, squashed: Callable, A: Tensor, wei
         return (G.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1)
 
     def told(head: Callable) -> float:
-        return _numbers(largest_gap(head, A.clone(), weight, c), 1, "`largest_gap`")[0]
+        return numbers(largest_gap(head, A.clone(), weight, c), 1, "`largest_gap`")[0]
 
     def differences(head: Callable) -> dict[str, Tensor]:
         G = grad(head)
@@ -529,8 +509,8 @@ def _judge_recovered(recover_weights, pooled: Callable, A: Tensor, weight: Tenso
 # ---- 3.4 ---------------------------------------------------------------------------------------------------
 @exercise("3.4", "HiResCAM and completeness", functions=2)
 def hires_cam(hires, completeness_gap, complete) -> str:
-    A, weight = _normal(3, 4, 2, 5, seed=12), _normal(6, 40, seed=13)
-    bias, target, rows = 3 + _uniform(6, seed=14), torch.tensor([5, 0, 2]), torch.arange(3)
+    A, weight = normal(3, 4, 2, 5, seed=12), normal(6, 40, seed=13)
+    bias, target, rows = 3 + uniform(6, seed=14), torch.tensor([5, 0, 2]), torch.arange(3)
 
     def head(maps: Tensor) -> Tensor:
         return F.linear(maps.flatten(1), weight, bias)
@@ -586,7 +566,7 @@ def hires_cam(hires, completeness_gap, complete) -> str:
         "Your map still hangs on the graph.",
         "`torch.autograd.grad`, and a detached A.",
     )
-    _then(lambda: _judge_completeness(completeness_gap, head, A, target, right, averaged),
+    then(lambda: _judge_completeness(completeness_gap, head, A, target, right, averaged),
           "`hires` is right: complete on flatten + linear. Now `completeness_gap`.")  # fmt: skip
     _judge_complete(complete)
     return "HiResCAM shares out the logit minus the bias to the last digit; Grad-CAM, here, does not."
@@ -740,7 +720,7 @@ def box_and_iou(box_of, my_iou) -> str:
     heat, before = _warm_map(), _warm_map()
 
     def told(maps: Tensor, threshold: float) -> list[float]:
-        return _numbers(box_of(maps, threshold), 4, "`box_of`")
+        return numbers(box_of(maps, threshold), 4, "`box_of`")
 
     value = told(heat, 0.2)
     expect(torch.equal(heat, before), "`box_of` changed the heatmap it was given.", "Work on a copy.")
@@ -820,14 +800,14 @@ def box_and_iou(box_of, my_iou) -> str:
     _judge_tie(told)
     for dark, name in (
         (torch.zeros(4, 5).double(), "zeros"),
-        (-_uniform(4, 5, seed=15) - 0.1, "negative values"),
+        (-uniform(4, 5, seed=15) - 0.1, "negative values"),
     ):
         expect(
             told(dark, 0.2) == [0, 0, 0, 0],
             f"A map of {name} points nowhere, and `box_of` draws a box.",
             "Without a positive value the box is empty, (0, 0, 0, 0): 0 reaches 20 % of 0.",
         )
-    _then(lambda: _judge_iou(my_iou), "`box_of` is right. Now `my_iou`.")
+    then(lambda: _judge_iou(my_iou), "`box_of` is right. Now `my_iou`.")
     return "the tightest box round the largest component, and how much of two boxes is shared."
 
 
@@ -885,7 +865,7 @@ def _judge_iou(my_iou) -> None:
 
         return rule
 
-    got = [_numbers(my_iou(a.clone(), b.clone()), 1, "`my_iou`")[0] for a, b in pairs]
+    got = [numbers(my_iou(a.clone(), b.clone()), 1, "`my_iou`")[0] for a, b in pairs]
     right = over(usual())
     for wrong, message, look in (
         (
@@ -945,29 +925,16 @@ def _judge_iou(my_iou) -> None:
 
 
 # ---- 3.6 ---------------------------------------------------------------------------------------------------
-class _Watched:
-    """A classifier that remembers how many images came at a time, and whether autograd was watching."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.counts, self.recorded = model, [], False
-
-    def __call__(self, images: Tensor) -> Tensor:
-        self.counts.append(len(images))
-        logits = self.model(images)
-        self.recorded = self.recorded or logits.requires_grad
-        return logits
-
-
 _LINES = 25
 
 
 @exercise("3.6", "Score-CAM")
 def score_cam(answer) -> str:
     model = _small_network()
-    x, A, target, size = _uniform(1, 3, 12, 16, seed=17), _normal(1, 7, 3, 4, seed=18), 3, (12, 16)
+    x, A, target, size = uniform(1, 3, 12, 16, seed=17), normal(1, 7, 3, 4, seed=18), 3, (12, 16)
     A[:, 2], A[:, 5] = 0.7, 0.0  # two maps that are the same everywhere: no masks
     live = torch.tensor([True, True, False, True, True, False, True])
-    watched, before = _Watched(model), (x.clone(), A.clone())
+    watched, before = Watched(model), (x.clone(), A.clone())
     first = answer(watched, A, x, target, 2)
     value = tensor(first, size)
     expect(
@@ -1271,7 +1238,7 @@ def localisation(study) -> str:
     expect(
         seen == n, f"`explain` saw {seen} of {n} images.", "The study is about all of them, hits and misses."
     )
-    got = {key: _numbers(found[key], 1, f"`study`'s `{key}`")[0] for key in keys}
+    got = {key: numbers(found[key], 1, f"`study`'s `{key}`")[0] for key in keys}
     hits, centre = _judge_pointing(got, boxes, maps)
     d = hits.double() - centre.double()
     expect(
@@ -1482,8 +1449,8 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 @exercise("3.8", "Bonus: which half knows the class?", functions=2)
 def which_half(combine, swaps) -> str:
     fine, warm = (
-        _normal(3, 3, 6, 3, seed=20),
-        _uniform(3, 6, 3, seed=21),
+        normal(3, 3, 6, 3, seed=20),
+        uniform(3, 6, 3, seed=21),
     )  # N = C = W: broadcasting can go wrong
     right = fine * warm[:, None]
     spread = "warm (N, H, W) gets a dimension for the channels: `warm[:, None]`, (N, 1, H, W)."
@@ -1511,15 +1478,15 @@ def which_half(combine, swaps) -> str:
         ),
         look=spread,
     )
-    _then(lambda: _judge_swaps(swaps), "`combine` is right. Now `swaps`.")
+    then(lambda: _judge_swaps(swaps), "`combine` is right. Now `swaps`.")
     return "you exchange one half at a time, and measure which exchange the map notices."
 
 
 def _judge_swaps(swaps) -> None:
-    x = _uniform(3, 3, 6, 5, seed=22)
+    x = uniform(3, 3, 6, 5, seed=22)
     a, b = torch.tensor([0, 2, 4]), torch.tensor([1, 3, 5])
-    parts = _normal(6, 3, 6, 5, seed=23)
-    blobs = _uniform(6, 6, 5, seed=24).pow(3)
+    parts = normal(6, 3, 6, 5, seed=23)
+    blobs = uniform(6, 6, 5, seed=24).pow(3)
 
     def blunt_fine(images: Tensor, target: Tensor) -> Tensor:  # hardly knows the class
         return images - 0.3 + 0.15 * parts[target]
@@ -1541,7 +1508,7 @@ def _judge_swaps(swaps) -> None:
             f"`swaps` returned `{found!r:.60}`; a dict with the keys {', '.join(keys)} is wanted.",
             "Keep the stub's keys.",
         )
-        got = [_numbers(found[key], 1, f"`swaps`'s `{key}`")[0] for key in keys[:3]]
+        got = [numbers(found[key], 1, f"`swaps`'s `{key}`")[0] for key in keys[:3]]
         _judge_agreements(got, fine, warm, x, a, b)
         expect(
             found["carrier"] in ("fine", "warm"),

@@ -11,15 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ._framework import Mistake, close, compare, exercise, expect, fail, tensor
-from .ch03 import _normal, _numbers, _then, _uniform, _Watched
+from ._framework import (
+    Mistake,
+    Watched,
+    close,
+    compare,
+    exercise,
+    expect,
+    fail,
+    normal,
+    numbers,
+    tensor,
+    then,
+    uniform,
+)
 
 # Readers may work in float32 here and there; every mistake is farther off than this.
 _TOLERANCE = 2e-5
 
 
 def _bits(n: int, d: int, seed: int) -> Tensor:
-    return _uniform(n, d, seed=seed) < 0.5
+    return uniform(n, d, seed=seed) < 0.5
 
 
 def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
@@ -184,7 +196,7 @@ def kernel_weights(answer) -> str:
 # ---- 4.2 ---------------------------------------------------------------------------------------------------
 @exercise("4.2", "All the masked images at once")
 def masked_images(answer) -> str:
-    x, fill, d = _uniform(1, 3, 6, 9, seed=42), 2 + _uniform(1, 3, 6, 9, seed=43), 5
+    x, fill, d = uniform(1, 3, 6, 9, seed=42), 2 + uniform(1, 3, 6, 9, seed=43), 5
     segments = torch.arange(6)[:, None] // 2 + torch.arange(9)[None] // 4  # (6, 9), labels 0 to 4
     Z = _bits(12, d, seed=44)
     Z[0], Z[4], Z[5] = torch.tensor([True, False, False, True, False]), True, False
@@ -318,7 +330,7 @@ def _coefficients_and_intercept(value: Any, d: int) -> Tensor:
     if isinstance(coefficients, Tensor) and coefficients.numel() == 1 and d > 1:
         fail("The intercept came back first.", "`return coefficients, intercept`, in this order.")
     coefficients = _tensor(coefficients, (d,), "As its first result your function")
-    last = _numbers(intercept, 1, "As its second result your function")
+    last = numbers(intercept, 1, "As its second result your function")
     return torch.cat([coefficients, torch.tensor(last, dtype=torch.float64)])
 
 
@@ -326,8 +338,8 @@ def _coefficients_and_intercept(value: Any, d: int) -> Tensor:
 def weighted_ridge(answer) -> str:
     n, d, alpha = 24, 5, 0.7
     Z, beta = _bits(n, d, seed=46).double(), torch.tensor([0.9, -0.4, 0.0, 0.3, -0.2]).double()
-    y = 1.3 + Z @ beta + 0.3 * _normal(n, seed=47)
-    weights = 0.05 + 2 * _uniform(n, seed=48)
+    y = 1.3 + Z @ beta + 0.3 * normal(n, seed=47)
+    weights = 0.05 + 2 * uniform(n, seed=48)
     before = [part.clone() for part in (Z, y, weights)]
 
     def told(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> Tensor:
@@ -673,11 +685,11 @@ _CONSTANT = {
 
 @exercise("4.5", "RISE in chunks")
 def rise_map(rise_map, constant) -> str:
-    model, x, target = _tiny_classifier(), _uniform(1, 3, 6, 8, seed=51), 2
+    model, x, target = _tiny_classifier(), uniform(1, 3, 6, 8, seed=51), 2
     n, batch, size = 26, 4, (6, 8)
-    masks = _uniform(n, 6, 8, seed=52) * (_uniform(n, 6, 8, seed=53) < 0.6)
+    masks = uniform(n, 6, 8, seed=52) * (uniform(n, 6, 8, seed=53) < 0.6)
     masks[:, 2, 3] = 0  # a pixel that no mask keeps
-    watched, maker, before = _Watched(model), _MaskMaker(masks, batch), x.clone()
+    watched, maker, before = Watched(model), _MaskMaker(masks, batch), x.clone()
     with _Operations() as operations:
         first = rise_map(watched, x, target, maker, n, batch)
     if isinstance(first, Tensor) and first.is_floating_point() and first.shape == size:
@@ -932,7 +944,7 @@ def _gloves(S: Tensor) -> Tensor:
 @exercise("4.6", "Exact Shapley values")
 def exact_shapley(exact_shapley, leave_one_out) -> str:
     d = 5
-    table = _normal(2**d, seed=54)  # v(∅) is not 0
+    table = normal(2**d, seed=54)  # v(∅) is not 0
     powers = 2 ** torch.arange(d)
 
     def random_game(S: Tensor) -> Tensor:
@@ -1109,7 +1121,7 @@ def _judge_axioms(leave_one_out: Any) -> None:
 def convergence(standard_error, relative_error, masks_needed) -> str:
     G, size = 6, (5, 7)
     rows = torch.arange(5).double()[:, None] + 0.5 * torch.arange(7).double()
-    maps = 3 + 0.2 * rows + 0.6 * _normal(G, *size, seed=55) * (0.5 + _uniform(*size, seed=56))
+    maps = 3 + 0.2 * rows + 0.6 * normal(G, *size, seed=55) * (0.5 + uniform(*size, seed=56))
     before = maps.clone()
     right = maps.std(dim=0) / math.sqrt(G)
     value = _tensor(standard_error(maps), None, "`standard_error`")
@@ -1149,17 +1161,17 @@ def convergence(standard_error, relative_error, masks_needed) -> str:
         "Where all the maps are the same, `standard_error` is not 0.",
         "Only differences between the maps may enter.",
     )
-    _then(
+    then(
         lambda: _judge_relative(relative_error, maps),
         "`standard_error` is right. Now `relative_error`.",
     )
-    _then(lambda: _judge_needed(masks_needed), "Two are right. Now `masks_needed`.")
+    then(lambda: _judge_needed(masks_needed), "Two are right. Now `masks_needed`.")
     return "how noisy a map is, how noisy for what it shows, and what it would cost to be surer."
 
 
 def _judge_relative(relative_error: Callable, maps: Tensor) -> None:
     G = len(maps)
-    maps = maps + 0.4 * _normal(G, 1, 1, seed=57)  # levels that differ from run to run
+    maps = maps + 0.4 * normal(G, 1, 1, seed=57)  # levels that differ from run to run
     centred = maps - maps.mean(dim=(1, 2), keepdim=True)
     mean, error = centred.mean(dim=0), centred.std(dim=0) / math.sqrt(G)
     with_level = float((maps.std(dim=0) / math.sqrt(G)).square().mean())
@@ -1265,7 +1277,7 @@ def _judge_relative(relative_error: Callable, maps: Tensor) -> None:
         f"`relative_error` gives {value:.5g} for the test maps; {right:.5g} is right.",
         "Centre each map; noise² = mean of SE²; seen² = mean of R̄²; √(noise² / (seen² − noise²)).",
     )
-    noisy = _normal(8, 5, 7, seed=62) * 4
+    noisy = normal(8, 5, 7, seed=62) * 4
     noisy = noisy - 0.8 * noisy.mean(dim=0)  # less is seen than the noise alone would bring
     expect(
         told(noisy) == math.inf,
@@ -1276,7 +1288,7 @@ def _judge_relative(relative_error: Callable, maps: Tensor) -> None:
 
 def _judge_needed(masks_needed: Callable) -> None:
     def told(error: float, n: int, wanted: float) -> float:
-        return _numbers(masks_needed(error, n, wanted), 1, "`masks_needed`")[0]
+        return numbers(masks_needed(error, n, wanted), 1, "`masks_needed`")[0]
 
     value, n = told(0.5, 700, 0.1875), 700  # (8/3)² · 700 = 4977.8
     ratio = 0.5 / 0.1875

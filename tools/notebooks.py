@@ -29,8 +29,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def sources() -> list[Path]:
-    """Every notebook source of the book: the MyST files in the chapters' folders."""
-    return sorted(ROOT.glob("chapters/*/*.md"))
+    """Every notebook source of the book: the MyST files in the chapters' folders, and one page beside them."""
+    return [*sorted(ROOT.glob("chapters/*/*.md")), ROOT / "book" / "how_fast.md"]
 
 
 def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import wrong_ch04
 
 from xai_lib.checks import Result, _framework, available, check
 
@@ -115,6 +116,42 @@ def test_every_usual_cause_is_recognised_from_what_torch_raises(raise_it, keywor
     result = check("2.1", lambda model, x, target: raise_it(x))
     assert result.status == "wrong"
     assert keyword in result.look, result
+
+
+@pytest.mark.parametrize(
+    ("meet", "said"),
+    [
+        (lambda x: torch.where(x[:, 0] > 0, x[:1], x[:1]), ["(4, 6, 6) and (1, 3, 6, 6)", "(4, 1, 6, 6)"]),
+        (lambda x: x[0, 0] * torch.ones(3, 6).double(), ["(6, 6) and (3, 6)", "matched from the right"]),
+        (lambda x: x[:, 0, 0, :5] * x[:, 0, 0, 0], ["(4, 5) and (4,)", "make it (4, 1) with `.view(-1, 1)`"]),
+        (lambda x: x[:1] * x[:, 0], ["(1, 3, 6, 6) and (4, 6, 6)", "(4, 1, 6, 6)"]),
+        (lambda x: x[:, 0, 0, 0] * x[:, 0], ["(4,) and (4, 6, 6)", "(4, 1, 1)"]),
+        (lambda x: x[:, 0, 0, 0] * x, ["One number for each image", "(4, 1, 1, 1)"]),
+        (lambda x: x.sub_(x[:, 0]), ["(4, 3, 6, 6) and (4, 6, 6)"]),
+        (lambda x: x[0, 0].expand(5, 7), ["meet here"]),
+        (lambda x: x[0, 0] @ x[0, 0, :5], ["(n, m) @ (m, k)"]),
+        (lambda x: x.view(5, -1), ["as many numbers"]),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named_and_told_how_to(meet, said):
+    result = check("2.1", lambda model, x, target: meet(x))
+    assert result.status == "wrong"
+    for words in said:
+        assert words in result.look, result
+    assert ("each image" in result.look) == any("each image" in words for words in said)
+
+
+def test_the_functions_of_an_exercise_in_parts_are_judged_while_its_dict_is_blank():
+    blank = dict.fromkeys(wrong_ch04.AXIOMS, ...)
+    right = check("4.6", wrong_ch04.game(), blank)
+    assert right.status == "not attempted" and "`exact_shapley` is right. Now the dict" in right.message
+    assert (
+        "`rise_map` is right"
+        in check("4.5", wrong_ch04.rise(), dict.fromkeys(wrong_ch04.CONSTANT, ...)).message
+    )
+    assert check("4.6", lambda value, d: ..., blank).status == "not attempted"
+    wrong = check("4.6", lambda value, d: torch.zeros(d + 1), blank)
+    assert wrong.status == "wrong" and "shape" in wrong.message
 
 
 def _leaf(x):

@@ -39,6 +39,10 @@ def weight_zero_for_nothing(Z, width):
     return weights
 
 
+def of_width_one(Z, width):
+    return kernel()(Z, 1.0)
+
+
 def by_position(Z):
     falling = torch.arange(Z.shape[1], 0, -1).double()
     return 1 - ((Z * falling).sum(dim=1) / falling.sum()).sqrt()
@@ -115,6 +119,36 @@ def plain_intercept(Z, y, weights, alpha):
     return beta, (y - Z @ beta).mean()
 
 
+def undivided(means_over):
+    """Weighted sums, divided by another number than the sum of the weights."""
+
+    def answer(Z, y, weights, alpha):
+        over = means_over(weights)
+        mean_z, mean_y = weights @ Z / over, weights @ y / over
+        Zc = Z - mean_z
+        W = torch.diag(weights)
+        beta = torch.linalg.solve(Zc.T @ W @ Zc + alpha * torch.eye(Z.shape[1]), Zc.T @ W @ (y - mean_y))
+        return beta, mean_y - beta @ mean_z
+
+    return answer
+
+
+def only_y_centred(intercept):
+    def answer(Z, y, weights, alpha):
+        W, mean_y = torch.diag(weights), weights @ y / weights.sum()
+        beta = torch.linalg.solve(Z.T @ W @ Z + alpha * torch.eye(Z.shape[1]), Z.T @ W @ (y - mean_y))
+        return beta, intercept(mean_y, beta, weights @ Z / weights.sum())
+
+    return answer
+
+
+def matrix_of_ones(Z, y, weights, alpha):
+    mean_z, mean_y = weights @ Z / weights.sum(), weights @ y / weights.sum()
+    Zc, W = Z - mean_z, torch.diag(weights)
+    beta = torch.linalg.solve(Zc.T @ W @ Zc + alpha, Zc.T @ W @ (y - mean_y))
+    return beta, mean_y - beta @ mean_z
+
+
 def ones(w):
     return torch.ones_like(w)
 
@@ -151,8 +185,15 @@ def image_and_a_cell(bits, shift, size):
     return large[dy : dy + H, dx : dx + W]
 
 
+def enlarged_on_its_side(bits, shift, size):
+    (H, W), (dy, dx), s = size, shift, len(bits)
+    to = ((s + 1) * math.ceil(W / s), (s + 1) * math.ceil(H / s))
+    large = F.interpolate(bits[None, None].float(), to, mode="bilinear", align_corners=False)[0, 0]
+    return large[dy : dy + H, dx : dx + W]
+
+
 # ---- 4.5 ----
-CONSTANT = {"divided by the coverage": "flat", "divided by N·p": "follows the coverage"}
+CONSTANT = {"divided by the coverage": "flat", "divided by N·q": "follows the coverage"}
 
 
 def safe(below):
@@ -182,6 +223,17 @@ def rise(
         return divide(total, coverage, n_masks, scores)
 
     return answer
+
+
+def hard(level):
+    return {
+        "above": lambda p, M: torch.einsum("m,mhw->hw", p, (M > level).double()),
+        "below": lambda M: (M > level).double().sum(dim=0),
+    }
+
+
+counted_hard = rise(**hard(0.5))
+all_hard = rise(seen=lambda x, M: x * (M[:, None] > 0), **hard(0))
 
 
 @torch.no_grad()
@@ -318,6 +370,23 @@ def prefix_order(value, d):
     return value(steps).diff()
 
 
+def random_orders(value, d):
+    worth, phi = table(value, d), torch.zeros(d).double()
+    for _ in range(200):
+        S = 0
+        for j in torch.randperm(d).tolist():
+            phi[j] += (worth[S | 1 << j] - worth[S]) / 200
+            S |= 1 << j
+    return phi
+
+
+def empty_is_zero(value, d):
+    def told(coalitions):
+        return value(coalitions) * coalitions.any(dim=1)
+
+    return game()(told, d)
+
+
 # ---- 4.7 ----
 def se(maps):
     return maps.std(dim=0) / len(maps) ** 0.5
@@ -380,6 +449,8 @@ WRONG = {
         Wrong("distance", "not yet the weight", (lambda Z, w: cosine(Z),)),
         Wrong("plus", "larger than 1", (kernel(weight=lambda D, w: (D.square() / w**2).exp().sqrt()),)),
         Wrong("which, not how many", "equally many", (kernel(by_position),)),
+        Wrong("width ignored", "a width of 1;", (of_width_one,)),
+        Wrong("width fixed", "a width of 0.25", (lambda Z, w: kernel()(Z, 0.25),)),
         Wrong("default width", "Another width", (lambda Z, w: kernel()(Z, 0.45),)),
         Wrong("columns", "shape", (lambda Z, w: kernel()(Z.T, w),)),
         Wrong("mean of bool", "Bool", (lambda Z, w: 1 - Z.mean(dim=1),)),
@@ -441,6 +512,16 @@ WRONG = {
         Wrong("mean penalised", "number (or the total", (ridge(penalty=lambda a, w: a * len(w)),)),
         Wrong("half a penalty", "half as large", (ridge(penalty=lambda a, w: a / 2),)),
         Wrong("plain means", "plain means", (ridge(centre=ones),)),
+        Wrong("means not divided", "divided by nothing", (undivided(lambda w: 1),)),
+        Wrong("means over n", "divided by n", (undivided(len),)),
+        Wrong("only y centred", "y is centred", (only_y_centred(lambda y, b, z: y - b @ z),)),
+        Wrong(
+            "centred, weights squared",
+            "means are right; in the matrix and on the right-hand side the weights enter squared",
+            (ridge(left=torch.square, right=torch.square),),
+        ),
+        Wrong("centred, roots", "weights enter as roots", (ridge(left=torch.sqrt, right=torch.sqrt),)),
+        Wrong("matrix of ones", "every entry", (matrix_of_ones,)),
         Wrong("weights left only", "not on the right-hand", (ridge(right=ones),)),
         Wrong("weights right only", "not in the matrix", (ridge(left=ones),)),
         Wrong("through zero", "forced through zero", (without_intercept,)),
@@ -472,6 +553,13 @@ WRONG = {
         Wrong("rounded down", "one pixel too small", (mask(cell=lambda length, s: length // s),)),
         Wrong("no room", "ends too early", (mask(cells=lambda s: s),)),
         Wrong("image and a cell", "and not to (s + 1)", (image_and_a_cell,)),
+        Wrong("on its side", "lies on its side, H and W", (lambda b, s, size: mask()(b, s, size[::-1]),)),
+        Wrong("enlarged on its side", "enlarged grid lies on its side", (enlarged_on_its_side,)),
+        Wrong(
+            "always 7 cells",
+            "grid of 7 × 7",
+            (mask(cell=lambda length, s: math.ceil(length / 7), cells=lambda s: 8),),
+        ),
         Wrong("rolled", "no room left", (rolled,)),
         Wrong("not cut", "came back whole", (mask(cut=lambda large, *rest: large),)),
         Wrong(
@@ -505,7 +593,7 @@ WRONG = {
             "what wins", "class that wins", (rise(score=lambda y, c: y.softmax(dim=1).amax(dim=1)), CONSTANT)
         ),
         Wrong(
-            "divided by N·p", "as the paper does", (rise(divide=lambda t, c, n, s: t / (0.5 * n)), CONSTANT)
+            "divided by N·q", "as the paper does", (rise(divide=lambda t, c, n, s: t / (0.5 * n)), CONSTANT)
         ),
         Wrong("divided by scores", "sum of the scores", (rise(divide=lambda t, c, n, s: t / s), CONSTANT)),
         Wrong("not divided", "divides by nothing", (rise(divide=lambda t, c, n, s: t), CONSTANT)),
@@ -520,17 +608,17 @@ WRONG = {
         Wrong(
             "hidden shown", "what the mask hides", (rise(seen=lambda x, M: x * (1 - M[:, None])), CONSTANT)
         ),
-        Wrong("hard view", "rounds the masks", (rise(seen=lambda x, M: x * (M[:, None] > 0.5)), CONSTANT)),
         Wrong(
-            "hard count",
-            "wholly kept",
-            (
-                rise(
-                    above=lambda p, M: torch.einsum("m,mhw->hw", p, (M > 0.5).double()),
-                    below=lambda M: (M > 0.5).double().sum(dim=0),
-                ),
-                CONSTANT,
-            ),
+            "hard view",
+            "makes the masks 0 and 1 before",
+            (rise(seen=lambda x, M: x * (M[:, None] > 0.5)), CONSTANT),
+        ),
+        Wrong("hard count", "wholly kept", (counted_hard, CONSTANT)),
+        Wrong("all hard", "and uses only those", (all_hard, CONSTANT)),
+        Wrong(
+            "coverage clamped",
+            "every coverage below 1",
+            (rise(divide=lambda t, c, n, s: t / c.clamp(min=1)), CONSTANT),
         ),
         Wrong(
             "mask twice",
@@ -558,8 +646,8 @@ WRONG = {
             "one dimension too many", "shape", (rise(divide=lambda t, c, n, s: (t / safe(c))[None]), CONSTANT)
         ),
         Wrong("constant zero", "is not 'zero'", (rise(), CONSTANT | {"divided by the coverage": "zero"})),
-        Wrong("paper flat", "is not 'flat'", (rise(), CONSTANT | {"divided by N·p": "flat"})),
-        Wrong("another word", "none of the three", (rise(), CONSTANT | {"divided by N·p": "noise"})),
+        Wrong("paper flat", "is not 'flat'", (rise(), CONSTANT | {"divided by N·q": "flat"})),
+        Wrong("another word", "none of the three", (rise(), CONSTANT | {"divided by N·q": "noise"})),
     ],
     "4.6": [
         Wrong("leave one out", "leave-one-out, not", (dropped, AXIOMS)),
@@ -584,6 +672,8 @@ WRONG = {
         Wrong("turned round", "turned round", (game(gain=lambda v, S, j: v[S] - v[S | 1 << j]), AXIOMS)),
         Wrong("v(S) not taken off", "not taken off", (game(gain=lambda v, S, j: v[S | 1 << j]), AXIOMS)),
         Wrong("players reversed", "reverse", (game(end=lambda phi: phi.flip(0)), AXIOMS)),
+        Wrong("random orders", "drawn at random", (random_orders, AXIOMS)),
+        Wrong("the empty one is 0", "v(∅) is taken for 0", (empty_is_zero, AXIOMS)),
         Wrong("without the empty one", "empty coalition", (game(some=lambda S, d: S > 0), AXIOMS)),
         Wrong(
             "without the largest",
@@ -597,7 +687,7 @@ WRONG = {
         Wrong("one coalition without a batch", "coalitions as a tensor", (one_by_one, AXIOMS)),
         Wrong("efficiency", "lacks efficiency", (game(), AXIOMS | {"efficiency": True})),
         Wrong("symmetry", "has symmetry", (game(), AXIOMS | {"symmetry": False})),
-        Wrong("dummy", "has dummy", (game(), AXIOMS | {"dummy": False})),
+        Wrong("dummy", "has the dummy property", (game(), AXIOMS | {"dummy": False})),
     ],
     "4.7": [
         Wrong("of one map", "*one* map", third(lambda maps: maps.std(dim=0))),
@@ -605,6 +695,12 @@ WRONG = {
             "over G",
             "divides by G where",
             third(lambda maps: maps.std(dim=0, correction=0) / len(maps) ** 0.5),
+        ),
+        Wrong("centred", "as they come", third(lambda maps: se(maps - maps.mean(dim=(1, 2), keepdim=True)))),
+        Wrong(
+            "infinite",
+            "infinite on maps that do",
+            third(relative_error=relative(noise=lambda error: (error * 6**0.5).square().mean())),
         ),
         Wrong("divided by G", "not by √G", third(lambda maps: maps.std(dim=0) / len(maps))),
         Wrong("variance", "is a variance", third(lambda maps: maps.var(dim=0) / len(maps))),
@@ -651,6 +747,7 @@ WRONG = {
         Wrong("how many more", "*still*", third(masks_needed=lambda *given: needed(*given) - given[1])),
         Wrong("factor", "factor alone", third(masks_needed=lambda e, n, w: (e / w) ** 2)),
         Wrong("rounded down", "round up", third(masks_needed=lambda e, n, w: int(n * (e / w) ** 2))),
+        Wrong("rounded", "nearest whole", third(masks_needed=lambda e, n, w: round(n * (e / w) ** 2))),
         Wrong("one more", "Half the error", third(masks_needed=lambda e, n, w: int(n * (e / w) ** 2) + 1)),
         Wrong("never fewer", "100 are enough", third(masks_needed=lambda e, n, w: max(n, needed(e, n, w)))),
     ],

@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 NOT_ATTEMPTED, WRONG, PASSED = "not attempted", "wrong", "passed"
 
@@ -106,18 +107,23 @@ class _Exercise:
     title: str
     functions: int
     run: Callable[..., str]
+    in_parts: bool = False
 
 
 _REGISTRY: dict[str, _Exercise] = {}
 
 
-def exercise(identifier: str, title: str, *, functions: int = 1) -> Callable[[Callable], Callable]:
+def exercise(
+    identifier: str, title: str, *, functions: int = 1, in_parts: bool = False
+) -> Callable[[Callable], Callable]:
     """Registers the decorated function as the check of exercise ``identifier``.
 
     Args:
         identifier: chapter and number, ``"2.1"``; never changed once published.
         title: what the exercise is called.
         functions: how many of the answers, the first ones, must be functions. 0 where values are asked for.
+        in_parts: whether the functions are judged although a later answer still holds ``...``. The check
+            then calls ``attempted`` on the later answers, inside ``then``.
 
     Raises:
         ValueError: if the identifier is taken.
@@ -130,7 +136,7 @@ def exercise(identifier: str, title: str, *, functions: int = 1) -> Callable[[Ca
             and known.run.__module__ + known.run.__qualname__ != run.__module__ + run.__qualname__
         ):
             raise ValueError(f"exercise {identifier!r} has a check already")
-        _REGISTRY[identifier] = _Exercise(title, functions, run)
+        _REGISTRY[identifier] = _Exercise(title, functions, run, in_parts)
         return run
 
     return register
@@ -168,7 +174,8 @@ def check(exercise_id: str, *answers: Any, **named: Any) -> Result:
         raise KeyError(f"no exercise {exercise_id!r}; there are {', '.join(identifiers)}")
     found = _REGISTRY[exercise_id]
     verdict = functools.partial(Result, exercise_id, found.title)
-    if _holds_ellipsis([answers, named]) or not (answers or named):
+    first = answers[: found.functions] if found.in_parts else [answers, named]
+    if _holds_ellipsis(first) or not (answers or named):
         return verdict(NOT_ATTEMPTED, _TODO)
     wrapped = [_Reader(answer) if callable(answer) else answer for answer in answers]
     wrapped_named = {name: _Reader(answer) if callable(answer) else answer for name, answer in named.items()}
@@ -331,6 +338,12 @@ def then(judge: Callable[[], None], done: str) -> None:
         raise NotAttempted(done, stop.code) from None
 
 
+def attempted(answer: Any) -> None:
+    """Stops with "not attempted" where an answer that is no function still holds ``...``."""
+    if _holds_ellipsis(answer):
+        raise NotAttempted()
+
+
 def _article(name: str) -> str:
     return f"an `{name}`" if name[0] in "aeiou" else f"a `{name}`"
 
@@ -371,7 +384,8 @@ class _Reader:
 def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls the reader's code, or ours that ends up in it (a backward pass); explains what it raises."""
     try:
-        value = function(*args, **kwargs)
+        with _Shapes():
+            value = function(*args, **kwargs)
     except (NotAttempted, Wrong):
         raise
     except Exception as error:
@@ -386,6 +400,28 @@ def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if _holds_ellipsis(value):
         raise NotAttempted()
     return value
+
+
+class _Shapes(TorchFunctionMode):
+    """Notes, on what torch raises, the shapes of the tensors that met there."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
+        try:
+            return function(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            if not hasattr(error, "shapes"):
+                error.shapes = _shapes_of([args, kwargs or {}])
+            raise
+
+
+def _shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """The shapes of the tensors in nested lists, tuples and dicts, each once."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    parts = value if isinstance(value, list | tuple) else []
+    return list(dict.fromkeys(shape for part in parts for shape in _shapes_of(part)))
 
 
 _OF_TORCH = re.compile(r"dtype|\bbool\b|not implemented for|not supported|could not run", re.IGNORECASE)
@@ -462,9 +498,14 @@ _CAUSES: list[tuple[type, str, str]] = [
     ),
     (
         RuntimeError,
-        r"must match the size|shape .* is invalid|must match the existing size",
-        "Two shapes do not fit. One number for each image has the shape (N,): make it (N, 1, 1, 1) with "
-        "`.view(-1, 1, 1, 1)` before it meets a batch of images.",
+        r"shape .* is invalid",
+        "The new shape must hold as many numbers as the old one: multiply the sizes of each.",
+    ),
+    (
+        RuntimeError,
+        r"cannot be multiplied|size mismatch|inconsistent tensor size|batch2 tensor",
+        "In a matrix product the last size on the left must be the first on the right: (n, m) @ (m, k). "
+        "Print both shapes; is one to be transposed, `.T`?",
     ),
     (
         RuntimeError,
@@ -493,7 +534,39 @@ _CAUSES: list[tuple[type, str, str]] = [
 ]
 
 
+_BROADCAST = re.compile(r"must match the size|must match the existing size|match the broadcast shape")
+
+
+def _broadcast(shapes: list[tuple[int, ...]]) -> str:
+    """What to do about tensors of these shapes, which torch could not stretch to one."""
+    met = " and ".join(str(shape) for shape in shapes)
+    who = f"The shapes {met} meet here" if len(shapes) > 1 else "Two shapes meet here"
+    advice = (
+        f"{who}, and do not fit. They are matched from the right: two sizes must be equal, or one of them 1. "
+    )
+    longest = max(shapes, key=len, default=())
+    for short in shapes:
+        if len(short) == 1 < len(longest) and short[0] == longest[0]:
+            ones = ", 1" * (len(longest) - 1)
+            what = "One number for each image" if len(longest) == 4 else "One number for each row"
+            return advice + (
+                f"{what} has the shape ({short[0]},): make it ({short[0]}{ones}) with `.view(-1{ones})`."
+            )
+        if 1 < len(short) < len(longest):
+            with_one = (short[0], 1, *short[1:])
+            return advice + (
+                f"`t[:, None]` inserts a 1 as the second size, {with_one} out of {short}; `t[None]` as the "
+                "first, `t[..., None]` as the last."
+            )
+    return advice + (
+        "`t[:, None]` inserts a 1 as the second size, `t[..., None]` as the last. Is every dimension where "
+        "you think it is?"
+    )
+
+
 def _usual_cause(error: Exception) -> str:
+    if isinstance(error, RuntimeError) and _BROADCAST.search(str(error).lower()):
+        return _broadcast(getattr(error, "shapes", []))
     for kind, pattern, cause in _CAUSES:
         if isinstance(error, kind) and re.search(pattern, str(error).lower()):
             return cause

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ._framework import (
     Mistake,
     Watched,
+    attempted,
     close,
     compare,
     exercise,
@@ -160,6 +161,13 @@ def kernel_weights(answer) -> str:
             "Near the image the weight is 1, and far from it small: √exp(−D²/w²).",
         ),
     )
+    if 0 < value[6] < 1:  # at distance 1: exp(-1 / 2w²)
+        used = math.sqrt(-0.5 / math.log(float(value[6])))
+        expect(
+            close(value, right, _TOLERANCE) or not close(value, kernel(distance, used), 1e-4),
+            f"These are the weights of a width of {used:.3g}; the `width` given is {width}.",
+            "D² is divided by the square of the argument `width`, and by nothing else.",
+        )
     expect(
         not (close(zero_row, value, _TOLERANCE) and not close(value, right, _TOLERANCE)),
         f"The sample that shows nothing weighs {float(value[6]):.3g}; at distance 1 that is "
@@ -345,12 +353,20 @@ def weighted_ridge(answer) -> str:
     def told(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> Tensor:
         return _coefficients_and_intercept(answer(Z, y, weights, alpha), d)
 
-    def centred(how: Tensor, left: Tensor, right: Tensor | None = None) -> Tensor:
+    eye = torch.eye(d, dtype=Z.dtype)
+
+    def centred(
+        how: Tensor,
+        left: Tensor,
+        right: Tensor | None = None,
+        over: Tensor | float | None = None,
+        penalty: Tensor = eye,
+    ) -> Tensor:
         """Normal equations, centred by the weights ``how``, weighted by others on each side."""
-        share = how / how.sum()
+        share = how / (how.sum() if over is None else over)
         mean_z, mean_y = share @ Z, share @ y
         Zc, yc = Z - mean_z, y - mean_y
-        gram = (Zc * left[:, None]).T @ Zc + alpha * torch.eye(d, dtype=Z.dtype)
+        gram = (Zc * left[:, None]).T @ Zc + alpha * penalty
         found = torch.linalg.solve(gram, (Zc * (left if right is None else right)[:, None]).T @ yc)
         return torch.cat([found, (mean_y - found @ mean_z)[None]])
 
@@ -359,7 +375,9 @@ def weighted_ridge(answer) -> str:
 
     ones, total = torch.ones_like(weights), weights.sum()
     right = _solve(Z, y, weights, alpha)
-    gram = (Z * weights[:, None]).T @ Z + alpha * torch.eye(d, dtype=Z.dtype)
+    gram = (Z * weights[:, None]).T @ Z + alpha * eye
+    mean_z, mean_y = weights @ Z / total, weights @ y / total
+    half = torch.linalg.solve(gram, Z.T @ (weights * (y - mean_y)))
     through_zero = torch.linalg.solve(gram, Z.T @ (weights * y))
     value = told(Z, y, weights, alpha)
     expect(
@@ -397,7 +415,7 @@ def weighted_ridge(answer) -> str:
         ),
         Mistake(
             _solve(Z, y, weights, alpha**2),
-            "The penalty enters squared: rows α·1 were appended, and then squared.",
+            "The penalty enters squared: rows α·I were appended, and then squared.",
             "α‖β‖² is the squared length of √α β.",
         ),
         *(
@@ -418,15 +436,46 @@ def weighted_ridge(answer) -> str:
             "Z and y are centred on their plain means: that frees the intercept for equal weights only.",
             "Use the *weighted* means, Σ w z / Σ w and Σ w y / Σ w.",
         ),
+        *(
+            Mistake(
+                centred(weights, weights, over=over),
+                f"The weighted means are sums {how}: the weights do not sum to one, nor to n.",
+                "Σ w z / Σ w: divide by `weights.sum()`, for Z and for y.",
+            )
+            for over, how in ((1.0, "divided by nothing"), (n, "divided by n"))
+        ),
+        *(
+            Mistake(
+                torch.cat([half, last.reshape(1)]),
+                "y is centred, and Z is not: the plane's slopes must make up for that.",
+                "Take off both weighted means, `Z - mean_z` and `y - mean_y`, before you solve.",
+            )
+            for last in (mean_y - half @ mean_z, mean_y)
+        ),
+        Mistake(
+            centred(weights, weights.square()),
+            "The means are right; in the matrix and on the right-hand side the weights enter squared.",
+            "(Z·w)ᵀ (Z·w) has w twice. Write it once: (Z·w)ᵀ Z.",
+        ),
+        Mistake(
+            centred(weights, weights.sqrt()),
+            "The means are right; in the matrix and on the right-hand side the weights enter as roots.",
+            "(Z·√w)ᵀ Z has only √w: write (Z·w)ᵀ Z, or √w on both sides.",
+        ),
+        Mistake(
+            centred(weights, weights, penalty=torch.ones_like(eye)),
+            "α is added to every entry of the matrix: a matrix of ones is not the identity.",
+            "Add α to the diagonal only: `alpha * torch.eye(d)`.",
+        ),
         Mistake(
             centred(weights, weights, ones),
             "The weights stand in the matrix, but not on the right-hand side.",
-            "Zᵀ W Z + α 1 on the left, Zᵀ W y on the right: W twice.",
+            "Zᵀ W Z + α I on the left, Zᵀ W y on the right: W twice.",
         ),
         Mistake(
             centred(weights, ones, weights),
             "The weights stand on the right-hand side, but not in the matrix.",
-            "Zᵀ W Z + α 1 on the left, Zᵀ W y on the right: W twice.",
+            "Zᵀ W Z + α I on the left, Zᵀ W y on the right: W twice.",
         ),
         *(
             Mistake(
@@ -474,7 +523,7 @@ def weighted_ridge(answer) -> str:
         value,
         right,
         tolerance=_TOLERANCE,
-        look="Weighted means; centre; solve (Zᵀ W Z + α 1) β = Zᵀ W y; b = ȳ − βᵀ z̄.",
+        look="Weighted means; centre; solve (Zᵀ W Z + α I) β = Zᵀ W y; b = ȳ − βᵀ z̄.",
     )
     repeated = torch.cat([torch.arange(n), torch.arange(n)[::2]])
     heavier = weights.clone()
@@ -515,6 +564,16 @@ def soft_mask(answer) -> str:
             f"Your mask has shape {tuple(first.shape)}: `F.interpolate` wants two more dimensions, and they "
             "are still there.",
             "Take them off at the end: `[0, 0]`.",
+        )
+    if isinstance(first, Tensor) and tuple(first.shape) == size[::-1]:
+        fail(
+            f"Your mask is {size[::-1]}, and {size} is wanted: it lies on its side, H and W are exchanged.",
+            "`size` is (H, W): first the rows, then the columns.",
+        )
+    if isinstance(first, Tensor) and first.shape == cut(torch.empty(whole.shape[::-1]), dy, dx).shape:
+        fail(
+            f"Your mask is {tuple(first.shape)}, not {size}: the enlarged grid lies on its side.",
+            "`F.interpolate` takes (rows, columns): first what belongs to H, then what belongs to W.",
         )
     if isinstance(first, Tensor) and first.dim() == 2 and tuple(first.shape) != size:
         fail(
@@ -561,6 +620,11 @@ def soft_mask(answer) -> str:
             cut(grown((18 + ch, 27 + cw)), dy, dx),
             "The grid is enlarged to H + ⌈H/s⌉ rows, and not to (s + 1)⌈H/s⌉.",
             "(s + 1) cells of ⌈H/s⌉ rows: the same only where s divides H.",
+        ),
+        Mistake(
+            cut(grown((8 * math.ceil(18 / 7), 8 * math.ceil(27 / 7))), dy, dx),
+            f"The mask is made for a grid of 7 × 7 cells; here it is {s} × {s}.",
+            "Take s from the bits: `s = len(bits)`.",
         ),
         *(
             Mistake(
@@ -676,19 +740,21 @@ _CONSTANT = {
         "flat",
         "Σ 0.8 M / Σ M is 0.8, whatever the masks: nothing matters to this classifier, and the map says so.",
     ),
-    "divided by N·p": (
+    "divided by N·q": (
         "follows the coverage",
-        "Σ 0.8 M / (N p) is 0.8 times the coverage over its expectation: chance draws a pattern.",
+        "Σ 0.8 M / (N q) is 0.8 times the coverage over its expectation: chance draws a pattern.",
     ),
 }
 
 
-@exercise("4.5", "RISE in chunks")
+@exercise("4.5", "RISE in chunks", in_parts=True)
 def rise_map(rise_map, constant) -> str:
     model, x, target = _tiny_classifier(), uniform(1, 3, 6, 8, seed=51), 2
     n, batch, size = 26, 4, (6, 8)
     masks = uniform(n, 6, 8, seed=52) * (uniform(n, 6, 8, seed=53) < 0.6)
     masks[:, 2, 3] = 0  # a pixel that no mask keeps
+    masks[:, 3, 5] = 0
+    masks[[5, 14], 3, 5] = torch.tensor([0.3, 0.2]).double()  # and one that masks hardly keep
     watched, maker, before = Watched(model), _MaskMaker(masks, batch), x.clone()
     with _Operations() as operations:
         first = rise_map(watched, x, target, maker, n, batch)
@@ -733,7 +799,10 @@ def rise_map(rise_map, constant) -> str:
     for other in (7, n):
         again = _tensor(rise_map(model, x, target, _MaskMaker(masks, other), n, other), size)
         compare(again, value, tolerance=_TOLERANCE, look=f"With batch_size={other} the map is another one.")
-    _judge_constant(constant)
+    then(
+        lambda: _judge_constant(constant),
+        "`rise_map` is right. Now the dict `constant`: replace each `...` by one of the three answers.",
+    )
     return "the mean probability over the masks that keep a pixel, in the memory of one chunk."
 
 
@@ -755,8 +824,33 @@ def _judge_rise(value: Tensor, model: nn.Module, x: Tensor, target: int, masks: 
     per_chunk = [over(added(q, m), m.sum(dim=0)) for q, m in chunks]
     full = n // batch * batch
     through = torch.cat([part.softmax(dim=0)[:, target] for part in logits.split(batch)])
-    hard, hidden = (masks > 0.5).double(), 1 - masks
+    hidden = 1 - masks
     p_hidden = model(x * hidden[:, None]).softmax(dim=1)[:, target]
+
+    def hardened(hard: Tensor) -> list[Mistake]:
+        """Masks made 0 and 1: where the image is seen through them, where pixels are counted, or both."""
+        p_hard = model(x * hard[:, None]).softmax(dim=1)[:, target]
+        seen = (
+            "`rise_map` makes the masks 0 and 1 before it shows the image through them.",
+            "Multiply by the soft mask as it is.",
+        )
+        counted = (
+            "`rise_map` counts a pixel as wholly kept or not at all.",
+            "A pixel counts by its mask's value, above the line and below it.",
+        )
+        both = (
+            "`rise_map` makes the masks 0 and 1, and uses only those.",
+            "RISE's masks are soft: multiply and count by their values as they are.",
+        )
+        return [
+            Mistake(over(added(p_hard), cover), *seen),
+            Mistake(over(added(p_hard, hard), hard.sum(dim=0)), *both),
+            *(
+                Mistake(over(added(p, above), below.sum(dim=0)), *counted)
+                for above, below in ((hard, hard), (masks, hard), (hard, masks))
+            ),
+        ]
+
     _recognise(
         value,
         right,
@@ -781,7 +875,7 @@ def _judge_rise(value: Tensor, model: nn.Module, x: Tensor, target: int, masks: 
         *(
             Mistake(
                 raw / below,
-                "`rise_map` divides by the number of masks (times p), as the paper does: a pixel that chance "
+                "`rise_map` divides by the number of masks (times q), as the paper does: a pixel that chance "
                 "kept more often looks more important.",
                 "Divide by what each pixel really got: Σ M, (H, W).",
             )
@@ -830,15 +924,11 @@ def _judge_rise(value: Tensor, model: nn.Module, x: Tensor, target: int, masks: 
             for wrong in (over(added(p_hidden), cover), over(added(p_hidden, hidden), hidden.sum(dim=0)))
         ),
         Mistake(
-            over(added(model(x * hard[:, None]).softmax(dim=1)[:, target]), cover),
-            "`rise_map` rounds the masks to 0 and 1 before it shows the image through them.",
-            "Multiply by the soft mask as it is.",
+            raw / cover.clamp_min(1),
+            "`rise_map` raises every coverage below 1 to 1; a pixel that masks hardly keep gets too little.",
+            "A coverage of 0.5 is a coverage: replace only 0, `torch.where(coverage > 0, coverage, 1)`.",
         ),
-        Mistake(
-            over(added(p, hard), hard.sum(dim=0)),
-            "`rise_map` counts a pixel as wholly kept or not at all.",
-            "A pixel counts by its mask's value, above the line and below it.",
-        ),
+        *(mistake for hard in ((masks > 0.5).double(), (masks > 0).double()) for mistake in hardened(hard)),
         Mistake(
             over(added(p, masks.square()), cover),
             "`rise_map` multiplies the score by the mask twice.",
@@ -862,6 +952,7 @@ def _judge_rise(value: Tensor, model: nn.Module, x: Tensor, target: int, masks: 
 
 
 def _judge_constant(constant: Any) -> None:
+    attempted(constant)
     expect(
         isinstance(constant, Mapping) and set(constant) == set(_CONSTANT),
         "The second answer is a dict with the two keys of the stub.",
@@ -878,7 +969,8 @@ def _judge_constant(constant: Any) -> None:
         expect(
             said == right,
             f"For a classifier that says 0.8 to everything, the map {name} is not {said!r}.",
-            "Put p = 0.8 into the formula, and take it out of the sum. " + (why if said == "zero" else ""),
+            "Put p_c = 0.8 into the formula (not q, which is how often a cell is kept), and take it out of "
+            "the sum. " + (why if said == "zero" else ""),
         )
 
 
@@ -941,7 +1033,7 @@ def _gloves(S: Tensor) -> Tensor:
     return (S[:, 0] & (S[:, 1] | S[:, 2])).double()
 
 
-@exercise("4.6", "Exact Shapley values")
+@exercise("4.6", "Exact Shapley values", in_parts=True)
 def exact_shapley(exact_shapley, leave_one_out) -> str:
     d = 5
     table = normal(2**d, seed=54)  # v(∅) is not 0
@@ -956,6 +1048,11 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
 
     right = _by_orders(table, d)
     value, game = told(random_game, d)
+    expect(
+        close(value, right, _TOLERANCE) or close(told(random_game, d)[0], value, _TOLERANCE),
+        "Asked again about the same game, `exact_shapley` gives other values: orders are drawn at random.",
+        "A sample of orders only comes near. Here the sum is to be exact: over all coalitions S without j.",
+    )
     everything = 2**d - 1
     single = table[2 ** torch.arange(d)]
     left_out = table[everything] - table[everything - 2 ** torch.arange(d)]
@@ -964,7 +1061,10 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
     def gains(weight: Callable[[int], float]) -> Tensor:
         return _weighted_gains(table, d, weight)
 
-    shapley = gains(lambda k: f(k) * f(d - k - 1) / f(d))
+    def gains_of(worth: Tensor) -> Tensor:
+        return _weighted_gains(worth, d, lambda k: f(k) * f(d - k - 1) / f(d))
+
+    shapley = gains_of(table)
     by_value = _weighted_gains(table, d, lambda k: f(k) * f(d - k - 1) / f(d), before=0)
     _recognise(
         value,
@@ -1034,6 +1134,11 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
             "Column j of the coalitions is player j: does bit j of your numbering go to column j?",
         ),
         Mistake(
+            gains_of(torch.cat([torch.zeros(1).double(), table[1:]])),
+            "v(∅) is taken for 0: nobody may be worth something, too.",
+            "Ask `value` for the empty coalition, as for every other: 2^d questions.",
+        ),
+        Mistake(
             shapley - (table[2 ** torch.arange(d)] - table[0]) / d,
             "The empty coalition is left out: each player's gain alone is missing.",
             "S may be empty: 2^(d − 1) coalitions for each j, ∅ among them.",
@@ -1061,7 +1166,7 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
     expect(
         close(gloves[1], gloves[2], _TOLERANCE),
         "Two players who do the same for every coalition get different values (symmetry).",
-        "The weight may depend on the size of S only.",
+        "The weight may depend on the size of S only. (Some of the orders are not enough: all d! count.)",
     )
     dummy, _ = told(lambda S: random_game(F.pad(S[:, 1:], (0, 1))), 5)
     expect(
@@ -1089,7 +1194,10 @@ def exact_shapley(exact_shapley, leave_one_out) -> str:
         "Each is a pass through the network.",
         "Ask for every coalition once, keep the answers, and look them up: with j, without j.",
     )
-    _judge_axioms(leave_one_out)
+    then(
+        lambda: _judge_axioms(leave_one_out),
+        "`exact_shapley` is right. Now the dict `leave_one_out`: replace each `...` by True or False.",
+    )
     return "each player's mean gain over all orders of joining, from 2^d questions."
 
 
@@ -1104,6 +1212,7 @@ _AXIOMS = {
 
 
 def _judge_axioms(leave_one_out: Any) -> None:
+    attempted(leave_one_out)
     expect(
         isinstance(leave_one_out, Mapping) and set(leave_one_out) == set(_AXIOMS),
         "The second answer is a dict with the three keys of the stub.",
@@ -1113,7 +1222,8 @@ def _judge_axioms(leave_one_out: Any) -> None:
         said = leave_one_out[name]
         expect(isinstance(said, bool), f"`{name}`: {said!r} is neither True nor False.", "True or False.")
         if said != right:
-            fail(f"Leave-one-out {'has' if right else 'lacks'} {name}, and you say the opposite.", why)
+            what = "the dummy property" if name == "dummy" else name
+            fail(f"Leave-one-out {'has' if right else 'lacks'} {what}, and you say the opposite.", why)
 
 
 # ---- 4.7 ---------------------------------------------------------------------------------------------------
@@ -1148,6 +1258,11 @@ def convergence(standard_error, relative_error, masks_needed) -> str:
             right * math.sqrt(G) / G,
             "`standard_error` divides the deviation by G, not by √G.",
             "Variances of independent maps add: the mean's variance is s²/G.",
+        ),
+        Mistake(
+            (maps - maps.mean(dim=(1, 2), keepdim=True)).std(dim=0) / math.sqrt(G),
+            "`standard_error` brings each map to the mean 0 first; here the maps are taken as they come.",
+            "Centring belongs to `relative_error`: it hands `standard_error` the centred maps.",
         ),
         *(
             Mistake(wrong, "`standard_error` is a variance: the root is missing.", "s/√G, in the map's unit.")
@@ -1203,6 +1318,11 @@ def _judge_relative(relative_error: Callable, maps: Tensor) -> None:
     noise, seen, pixels = float(error.square().mean()), float(mean.var(correction=0)), mean.numel()
     signal = seen - noise
     right, value = math.sqrt(noise / signal), told(maps)
+    expect(
+        value != math.inf,
+        "`relative_error` is infinite on maps that do have a signal: more is seen than noise alone brings.",
+        "Is noise² made of the standard errors, s/√G (not of s itself)? Infinity is for seen² ≤ noise².",
+    )
     of_single = float(centred.square().mean())
     for wrong, message, look in (
         (
@@ -1309,6 +1429,11 @@ def _judge_needed(masks_needed: Callable) -> None:
         value == 4978,
         f"`masks_needed(0.5, 700, 0.1875)` gives {value:.6g}; 4978 is right.",
         "e ∝ 1/√N, so N · (error / wanted)², rounded up to a whole number.",
+    )
+    expect(
+        told(0.5, 33, 0.2) != 206,
+        "`masks_needed` rounds to the nearest whole number: of 206.25 masks it makes 206, which are too few.",
+        "`math.ceil` rounds up, `round` up or down.",
     )
     expect(
         told(0.5, 700, 0.25) == 2800,

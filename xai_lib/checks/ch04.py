@@ -803,7 +803,9 @@ def rise_map(rise_map, constant) -> str:
         lambda: _judge_constant(constant),
         "`rise_map` is right. Now the dict `constant`: replace each `...` by one of the three answers.",
     )
-    return "the mean probability over the masks that keep a pixel, in the memory of one chunk."
+    return (
+        "the mean probability, weighted by how much each mask keeps of a pixel, in the memory of one chunk."
+    )
 
 
 def _judge_rise(value: Tensor, model: nn.Module, x: Tensor, target: int, masks: Tensor, batch: int) -> None:

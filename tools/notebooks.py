@@ -29,7 +29,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def sources() -> list[Path]:
-    """Every notebook source of the book: the MyST files in the chapters' folders, and one page beside them."""
+    """Every notebook source of the book: the MyST files of the chapters, and one page beside them."""
     return [*sorted(ROOT.glob("chapters/*/*.md")), ROOT / "book" / "how_fast.md"]
 
 

@@ -82,8 +82,8 @@ def check_count(name: str, value: int) -> int:
 def check_batch_size(value: int | None, device: torch.device) -> int:
     """Images in one pass; where the caller does not say, what suits the device.
 
-    A GPU wants many at once. On a processor sixteen photographs already fill the cores, and larger batches
-    spend their time on fetching fresh memory: see the book's page "How fast, and why".
+    On a processor little is gained beyond a few images, and memory grows with each of them: see the book's
+    page "How fast, and why". A GPU is larger.
     """
     if value is None:
         return 16 if device.type == "cpu" else 64

@@ -249,9 +249,7 @@ class LimeFit(NamedTuple):
     samples: Tensor  # (n, d), bool: the superpixels shown; an image with fewer ignores the last columns
     scores: Tensor  # (N, n): the model's probability for each masked image
     weights: Tensor  # (N, n): how near each sample is to the whole image, in (0, 1]
-    coefficients: (
-        Tensor  # (N, d): what a superpixel adds to the probability; 0 for superpixels that an image lacks
-    )
+    coefficients: Tensor  # (N, d): what a superpixel adds to the probability; 0 where an image lacks it
     intercept: Tensor  # (N,): the linear model's value with everything hidden
     r2: Tensor  # (N,): share of the scores' weighted variance that the linear model explains; 1 if none
 
@@ -444,8 +442,8 @@ def _weighted_ridge(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> tupl
 class ShapleyFit(NamedTuple):
     """Shapley values with what they were fitted to; d is the largest number of superpixels in the batch.
 
-    With K classes asked for, ``values``, ``empty`` and ``full`` have an axis K after N, and ``scores`` is (N,
-    K, n).
+    With K classes asked for, ``scores`` is (N, K, n), and ``values``, ``empty`` and ``full`` have an axis K
+    after N.
     """
 
     segments: Tensor  # (N, H, W), int64: the superpixels

@@ -233,19 +233,7 @@ def contest_lime(setup: Setup) -> Contest:
         )
 
     def captum_with(each: int):
-        def call():
-            return [
-                captum.attribute(
-                    x[i : i + 1],
-                    target=target[i : i + 1],
-                    feature_mask=segments[None, None],
-                    n_samples=setup.points,
-                    perturbations_per_eval=each,
-                )
-                for i in range(len(x))
-            ]
-
-        return call
+        return one_by_one(captum, x, target, segments, setup.points, each)
 
     def package():
         explainer = lime_image.LimeImageExplainer(random_state=0)
@@ -287,19 +275,26 @@ def contest_shapley(setup: Setup) -> Contest:
             model, x, target, segments=segments, n_samples=setup.points, fill=0.0, batch_size=setup.batch_size
         )
 
-    def peer():
+    peer = one_by_one(captum, x, target, segments, setup.points, setup.batch_size)
+    return _contest(ours, forward_passes(model, x, setup), {"captum KernelShap": peer}, setup)
+
+
+def one_by_one(explainer: Lime, x: Tensor, target: Tensor, segments: Tensor, samples: int, each: int) -> Call:
+    """Captum's Lime, or its KernelShap, on one image after another, ``each`` samples to a pass."""
+
+    def call():
         return [
-            captum.attribute(
+            explainer.attribute(
                 x[i : i + 1],
                 target=target[i : i + 1],
                 feature_mask=segments[None, None],
-                n_samples=setup.points,
-                perturbations_per_eval=setup.batch_size,
+                n_samples=samples,
+                perturbations_per_eval=each,
             )
             for i in range(len(x))
         ]
 
-    return _contest(ours, forward_passes(model, x, setup), {"captum KernelShap": peer}, setup)
+    return call
 
 
 def contest_rise(setup: Setup) -> Contest:

@@ -222,9 +222,8 @@ def superpixels(
         raise ValueError(f"compactness must be a positive number, got {compactness!r}")
     colour = x.shape[1] == 3
     labels = []
-    for image in (
-        x.detach().double().cpu().permute(0, 2, 3, 1).numpy()
-    ):  # (H, W, C); the library takes one at a time
+    pixels = x.detach().double().cpu().permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
+    for image in pixels:  # the library takes one at a time
         if method == "slic":
             cut = slic(image, n_segments, compactness, convert2lab=colour, start_label=0, channel_axis=-1)
         else:
@@ -384,7 +383,7 @@ def lime_fit(
         scores = _scores(model, x, asked, n_samples, batch_size, shown, "LIME", progress).permute(
             1, 2, 0
         )  # (N, K, n)
-        own = torch.arange(most, device=x.device) < torch.tensor(counts, device=x.device)[:, None]  # (N, d)
+        own = _own_columns(counts, samples)  # (N, d)
         Z = (samples & own[:, None]).to(torch.float64)  # (N, n, d)
         distance = 1 - (Z.sum(2) / own.sum(1)[:, None]).sqrt()  # (N, n), cosine
         weights = (-distance.square() / (2 * kernel_width**2)).exp()
@@ -422,9 +421,8 @@ def _weighted_ridge(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> tupl
     # A column that never varies (a superpixel that an image lacks, or chance) gets coefficient 0.
     still = gram.diagonal(dim1=1, dim2=2) == 0
     gram = gram + torch.diag_embed(alpha + still.to(gram.dtype))
-    inverse = (
-        torch.linalg.inv if alpha > 0 else torch.linalg.pinv
-    )  # without a penalty chance may leave a choice: the smallest
+    # Without a penalty chance may leave a choice of coefficients: take the smallest.
+    inverse = torch.linalg.inv if alpha > 0 else torch.linalg.pinv
     coefficients = (inverse(gram) @ (weighted.mT @ yc.mT)).mT  # (N, K, d)
     intercept = mean_y - torch.einsum("nkd,nd->nk", coefficients, mean_z)
     left = yc - torch.einsum("nkd,nid->nki", coefficients, Zc)
@@ -638,7 +636,7 @@ def _constrained_fit(Z: Tensor, y: Tensor, weights: Tensor, counts: list[int]) -
     """
     change, rise = y[..., 0] - y[..., 1], y - y[..., 1:2]  # (N, K), (N, K, n)
     weighted = Z * weights[:, :, None]
-    own = torch.arange(Z.shape[2], device=Z.device) < torch.tensor(counts, device=Z.device)[:, None]  # (N, d)
+    own = _own_columns(counts, Z)  # (N, d)
     gram = weighted.mT @ Z  # (N, d, d)
     # Columns in no weighted coalition: superpixels that an image lacks, or the only one it has.
     gram = gram + torch.diag_embed((gram.diagonal(dim1=1, dim2=2) == 0).to(Z.dtype))
@@ -997,10 +995,10 @@ class _RiseSums:
         self, replicates: int, together: int, x: Tensor, asked: "_Asked", keep: float, normalize: str
     ) -> None:
         wide = torch.promote_types(x.dtype, torch.float32)  # half precision would round a long sum away
-        n, (height, width), self.classes = len(x), x.shape[-2:], asked.index.shape[1]
-        self.total = torch.zeros(replicates, n * self.classes, height * width, dtype=wide, device=x.device)
+        n, (height, width), classes = len(x), x.shape[-2:], asked.index.shape[1]
+        self.total = torch.zeros(replicates, n * classes, height * width, dtype=wide, device=x.device)
         self.coverage = torch.zeros(replicates, height * width, dtype=wide, device=x.device)
-        self.shape, self.dtype, self.many = (n, self.classes, height, width), x.dtype, asked.many
+        self.shape, self.dtype, self.many = (n, classes, height, width), x.dtype, asked.many
         self.replicates, self.together, self.keep, self.normalize = replicates, together, keep, normalize
         self.masks = torch.zeros(replicates, dtype=wide, device=x.device)
 
@@ -1034,7 +1032,9 @@ class _RiseSums:
 
     def relative_error(self) -> Tensor:
         """(N, K): noise over signal, both without the map's level, which shows nothing."""
-        heatmap, deviations = self._maps()
+        return self._noise_over_signal(*self._maps())
+
+    def _noise_over_signal(self, heatmap: Tensor, deviations: Tensor) -> Tensor:
         noise = deviations.var(2, correction=0).sum(0)  # (N·K,)
         seen = heatmap.var(1, correction=0)
         signal = (seen - noise).clamp(min=0)
@@ -1050,7 +1050,7 @@ class _RiseSums:
         heatmap, deviations = self._maps()
         spread = deviations.square().sum(0).sqrt()
         maps = [v.view(self.shape).to(self.dtype) for v in (heatmap, spread)]
-        maps.append(self.relative_error().to(self.dtype))
+        maps.append(self._noise_over_signal(heatmap, deviations).to(self.dtype))
         return RiseFit(*(maps if self.many else (v[:, 0] for v in maps)), n_masks)
 
 
@@ -1207,6 +1207,12 @@ def _check_segments(segments: Tensor | None, x: Tensor) -> tuple[Tensor, list[in
             )
         counts.append(len(present))
     return segments, counts
+
+
+def _own_columns(counts: list[int], samples: Tensor) -> Tensor:
+    """Which of the samples' columns (..., d) are superpixels of each image, (N, d), bool."""
+    device = samples.device
+    return torch.arange(samples.shape[-1], device=device) < torch.tensor(counts, device=device)[:, None]
 
 
 def _shown_segments(

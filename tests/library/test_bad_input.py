@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.architectures import Linear, Plain, Smooth, build, images
+from tests.promises import Counting, assert_says, complaint
 from xai_lib import (
     _engine,
     deconvnet,
@@ -25,28 +26,6 @@ EXPLAINERS = {
     for f in (gradient, gradient_x_input, smooth_grad, integrated_gradients, guided_backprop, deconvnet)
 }
 every_explainer = pytest.mark.parametrize("explain", EXPLAINERS.values(), ids=EXPLAINERS)
-
-
-class Counting(Plain):
-    """Counts its forward passes."""
-
-    passes = 0
-
-    def forward(self, x):
-        self.passes += 1
-        return super().forward(x)
-
-
-def complaint(call, model, error=ValueError, passes=0):
-    """The message of the error that ``call`` raises, after at most ``passes`` forward passes."""
-    with pytest.raises(error) as raised:
-        call()
-    assert getattr(model, "passes", 0) <= passes, "the model ran before the input was checked"
-    return str(raised.value)
-
-
-def assert_says(message, *words):
-    assert all(str(word) in message for word in words), message
 
 
 @every_explainer

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.architectures import Branches, Plain, Reused, Six, build, images, relative_error
+from tests.promises import assert_as_found, snapshot
 from xai_lib import (
     box_from_heatmap,
     cam,
@@ -353,27 +354,6 @@ def test_half_precision_runs(explain):
     ours = explain(model.bfloat16(), x.bfloat16(), 1, layer=LAYER)
     assert ours.dtype == torch.bfloat16
     assert F.cosine_similarity(ours.float().flatten(), reference.flatten(), dim=0) > 0.98
-
-
-def snapshot(model):
-    """Everything about the model that a method could leave behind."""
-    modules = list(model.modules())
-    return {
-        "tensors": [t.detach().clone() for t in (*model.parameters(), *model.buffers())],
-        "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
-        "asked for": [p.requires_grad for p in model.parameters()],
-        "modes": [m.training for m in modules],
-        "hooks": [
-            len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules
-        ],
-    }
-
-
-def assert_as_found(model, before):
-    after = snapshot(model)
-    for key in before:
-        for was, now in zip(before[key], after[key], strict=True):
-            assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, key
 
 
 @every_explainer

@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from tests.architectures import Plain, build, images, relative_error
+from tests.promises import Counting, assert_as_found, assert_says, complaint, snapshot
 from xai_lib import (
     black_box,
     digits,
@@ -1142,27 +1143,6 @@ def test_left_alone_lime_cuts_its_own_superpixels(device):
     assert torch.equal(shared, each)
 
 
-def snapshot(model):
-    """Everything about the model that a method could leave behind."""
-    modules = list(model.modules())
-    return {
-        "tensors": [t.detach().clone() for t in (*model.parameters(), *model.buffers())],
-        "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
-        "asked for": [p.requires_grad for p in model.parameters()],
-        "modes": [m.training for m in modules],
-        "hooks": [
-            len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules
-        ],
-    }
-
-
-def assert_as_found(model, before):
-    after = snapshot(model)
-    for key in before:
-        for was, now in zip(before[key], after[key], strict=True):
-            assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now, key
-
-
 @every_explainer
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt], ids=["done", "error", "interrupt"])
 def test_the_model_is_left_as_found(explain, error):
@@ -1391,28 +1371,6 @@ def test_superpixels_follow_their_options():
 
 
 # -------------------------------------------------------------------------------------------------- bad input
-
-
-class Counting(Plain):
-    """Counts its forward passes."""
-
-    passes = 0
-
-    def forward(self, x):
-        self.passes += 1
-        return super().forward(x)
-
-
-def complaint(call, model=None, error=ValueError, passes=0):
-    """The message of the error that ``call`` raises, after at most ``passes`` forward passes."""
-    with pytest.raises(error) as raised:
-        call()
-    assert getattr(model, "passes", 0) <= passes, "the model ran before the input was checked"
-    return str(raised.value)
-
-
-def assert_says(message, *words):
-    assert all(str(word) in message for word in words), message
 
 
 EXPLAINERS = {

@@ -8,14 +8,12 @@ an attribution or a heatmap comes out, on the images' device, and the model is l
 torch.Size([2, 3, 64, 64])
 """
 
-from xai_lib.cam import (
-    box_from_heatmap,
+from xai_lib.cams import (
     cam,
     grad_cam,
     grad_cam_plus_plus,
     guided_grad_cam,
     hires_cam,
-    iou,
     layer_cam,
     score_cam,
     xgrad_cam,
@@ -30,6 +28,7 @@ from xai_lib.gradients import (
     smooth_grad,
 )
 from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
+from xai_lib.localisation import box_from_heatmap, iou
 from xai_lib.models import load_model
 from xai_lib.perturbation import (
     black_box,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xai_lib.checks import ch01
+from xai_course.checks import ch01
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = yaml.safe_load((ROOT / "book/data/methods.yml").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 import wrong_ch04
 
-from xai_lib.checks import Result, _framework, available, check
+from xai_course.checks import Result, _framework, available, check
 
 
 def right(model, x, target):

@@ -11,7 +11,7 @@ import time
 import exercise_pages as pages
 import pytest
 
-from xai_lib.checks import available, check
+from xai_course.checks import available, check
 
 EXERCISES = [
     pytest.param(path, identifier, id=identifier)

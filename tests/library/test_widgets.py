@@ -11,7 +11,8 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from xai_lib import viz, widgets
+from xai_course import widgets
+from xai_lib import viz
 
 IMAGES = [np.full((16, 16, 3), level) for level in (0.1, 0.5, 0.9)]
 LABELS = ["0.1", "0.5", "0.9"]

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import SHAPE_CLASSES, shapes
-from ..models import load_model
+from xai_lib.data import SHAPE_CLASSES, shapes
+from xai_lib.models import load_model
+
 from ._framework import close, exercise, expect, fail, run, tensor
 
 AXES = {
@@ -344,7 +345,7 @@ def _pair(value: Any) -> tuple[float, float]:
 @functools.cache
 def _cheat() -> tuple[nn.Module, nn.Module, str, float]:
     """The second cheat, the honest control, the class whose pictures carry the cue, and in which share."""
-    from ..train import RECIPES
+    from xai_lib.train import RECIPES
 
     ((name, share),) = RECIPES["clever_hans_2"].shortcut.items()
     return load_model("clever_hans_2"), load_model("small_vgg"), name, share

@@ -4,7 +4,7 @@ The static page has no kernel. So an explorer is computed beforehand, frame by f
 an ipywidgets view where a kernel runs, and self-contained HTML elsewhere (a native slider, nothing fetched).
 
 >>> import numpy as np
->>> from xai_lib import widgets
+>>> from xai_course import widgets
 >>> images = [np.full((8, 8, 3), level) for level in (0.2, 0.8)]
 >>> captions = ["Little light.", "Much light."]
 >>> widgets.frames(images, ["dark", "light"], captions, title="Light", alt="A grey square")
@@ -31,7 +31,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from . import _page, viz
+from xai_lib import viz
+
+from . import _page
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 Frame = Figure | viz.Picture

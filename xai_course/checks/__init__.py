@@ -1,6 +1,6 @@
 """Checks for the exercises: they say what is wrong and where to look, not only that it is.
 
->>> from xai_lib.checks import check
+>>> from xai_course.checks import check
 >>> check("2.1", ...)
 2.1 · not attempted yet. Replace each `...` by your own code, run that cell, then run this one again.
 

@@ -144,10 +144,10 @@ def exercise(
 
 def available() -> list[str]:
     """The identifiers of every exercise that has a check, in the order of the chapters."""
-    package = importlib.import_module("xai_lib.checks")
+    package = importlib.import_module("xai_course.checks")
     for module in pkgutil.iter_modules(package.__path__):
         if re.fullmatch(r"ch\d\d", module.name):
-            importlib.import_module(f"xai_lib.checks.{module.name}")
+            importlib.import_module(f"xai_course.checks.{module.name}")
     return sorted(_REGISTRY, key=lambda key: [int(part) for part in key.split(".")])
 
 
@@ -434,7 +434,8 @@ def _first_line(error: Exception) -> str:
 
 def _line_of(error: Exception) -> str:
     """The innermost line of the traceback that the reader wrote: neither ours nor an installed package's."""
-    ours = {str(Path(__file__).resolve().parent.parent)}
+    here = Path(__file__).resolve().parents[1]
+    ours = {str(here), str(here.with_name("xai_lib"))}
     installed = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")} | set(
         site.getsitepackages()
     )

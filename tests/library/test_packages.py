@@ -1,0 +1,29 @@
+"""The two packages as a whole: what can be imported, and under which name."""
+
+import importlib
+import pkgutil
+import types
+
+import pytest
+
+import xai_course
+import xai_lib
+
+MODULES = [
+    f"{package.__name__}.{module.name}"
+    for package in (xai_lib, xai_course)
+    for module in pkgutil.iter_modules(package.__path__)
+]
+
+
+def test_the_packages_have_modules():
+    assert "xai_lib.cams" in MODULES and "xai_course.checks" in MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_name_of_the_package_hides_a_submodule(name):
+    """``import xai_lib.cams as m`` gives what the package calls ``cams``: it must be the module."""
+    module = importlib.import_module(name)
+    package, _, short = name.rpartition(".")
+    assert isinstance(getattr(importlib.import_module(package), short), types.ModuleType)
+    assert module.__name__ == name

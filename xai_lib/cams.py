@@ -38,22 +38,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from xai_lib import _engine
-from xai_lib._engine import Target
+from xai_lib import _checks, _model
+from xai_lib._checks import Target
+from xai_lib._model import Layer
 from xai_lib.gradients import guided_backprop
 
 __all__ = [
     "cam",
     "grad_cam",
     "grad_cam_plus_plus",
+    "grad_cam_plus_plus_weights",
+    "grad_cam_weights",
     "guided_grad_cam",
     "hires_cam",
+    "hires_cam_weights",
     "layer_cam",
+    "layer_cam_weights",
     "score_cam",
+    "weighted_map",
     "xgrad_cam",
+    "xgrad_cam_weights",
 ]
 
-Layer = str | nn.Module
 Formula = Callable[[Tensor, Tensor], Tensor]  # weights (N, K, h or 1, w or 1) from A and G, both (N, K, h, w)
 
 
@@ -96,14 +102,17 @@ def cam(
     >>> torch.allclose(shares.mean((1, 2)) + model.head.bias[3], model(x)[:, 3], atol=1e-5)
     True
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    head_name, linear = _engine.find_layer(model, head)
-    with _engine.left_as_found(model):
-        maps, logits = _feature_maps(model, x, layer)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    upsample = _checks.check_flag("upsample", upsample)
+    _model.find_layer(model, layer)
+    head_name, linear = _model.find_layer(model, head, "head")
+    with _model.left_as_found(model):
+        maps, logits = _model.feature_maps(model, x, layer)
         weight, bias = _linear_weights(head_name, linear, maps.shape[1])
         _check_pooled(maps, weight, bias, logits)
-        chosen = _engine.one_hot(logits, classes).argmax(1)
-        return _finish(_weighted_sum(weight[chosen, :, None, None], maps), x, relu=False, upsample=upsample)
+        chosen = _model.one_hot(logits, classes).argmax(1)
+        heatmap = weighted_map(weight[chosen, :, None, None], maps, relu=False)
+        return _model.check_result(_finish(heatmap, x, upsample), model, x)
 
 
 def grad_cam(
@@ -146,7 +155,7 @@ def grad_cam(
     >>> grad_cam(model, x, target=3, layer="features.7", upsample=False).shape
     torch.Size([2, 15, 15])
     """
-    return _explain(_mean_gradient, model, x, target, layer, relu, upsample)
+    return _explain(grad_cam_weights, model, x, target, layer, relu, upsample)
 
 
 def grad_cam_plus_plus(
@@ -171,7 +180,7 @@ def grad_cam_plus_plus(
     >>> grad_cam_plus_plus(model, x, layer="features.7").shape
     torch.Size([2, 64, 64])
     """
-    return _explain(_plus_plus, model, x, target, layer, relu, upsample)
+    return _explain(grad_cam_plus_plus_weights, model, x, target, layer, relu, upsample)
 
 
 def xgrad_cam(
@@ -196,7 +205,7 @@ def xgrad_cam(
     >>> xgrad_cam(model, x, layer="features.7").shape
     torch.Size([2, 64, 64])
     """
-    return _explain(_activation_weighted, model, x, target, layer, relu, upsample)
+    return _explain(xgrad_cam_weights, model, x, target, layer, relu, upsample)
 
 
 def layer_cam(
@@ -220,7 +229,7 @@ def layer_cam(
     >>> layer_cam(model, x, layer="features.2").shape
     torch.Size([2, 64, 64])
     """
-    return _explain(_positive_gradient, model, x, target, layer, relu, upsample)
+    return _explain(layer_cam_weights, model, x, target, layer, relu, upsample)
 
 
 def hires_cam(
@@ -246,7 +255,7 @@ def hires_cam(
     >>> torch.allclose(shares.sum((1, 2)) + model.head.bias[3], model(x)[:, 3], atol=1e-5)
     True
     """
-    return _explain(_own_gradient, model, x, target, layer, relu, upsample)
+    return _explain(hires_cam_weights, model, x, target, layer, relu, upsample)
 
 
 def guided_grad_cam(model: nn.Module, x: Tensor, target: Target = None, *, layer: Layer) -> Tensor:
@@ -332,47 +341,59 @@ def score_cam(
     >>> score_cam(model, x, layer="features.7").shape
     torch.Size([2, 64, 64])
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    weights = _engine.check_choice("weights", weights, ("probability", "channels"))
-    batch_size = _engine.check_batch_size(batch_size, x.device)
-    _engine.find_layer(model, layer)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    weights = _checks.check_choice("weights", weights, ("probability", "channels"))
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    upsample = _checks.check_flag("upsample", upsample)
+    _model.find_layer(model, layer)
     results = []
-    with _engine.left_as_found(model), tqdm(disable=not progress, desc="Score-CAM", unit="map") as bar:
+    with _model.left_as_found(model), tqdm(disable=not progress, desc="Score-CAM", unit="map") as bar:
         for start in range(0, len(x), batch_size):
             images = x[start : start + batch_size]
-            maps, logits = _feature_maps(model, images, layer)
-            some = classes and classes._replace(index=classes.index[start : start + batch_size])
-            chosen = _engine.one_hot(logits, some).argmax(1)
+            maps, logits = _model.feature_maps(model, images, layer)
+            some = classes and classes.of(slice(start, start + batch_size))
+            chosen = _model.one_hot(logits, some).argmax(1)
             bar.total = len(x) * maps.shape[1]
             weight = _mask_weights(model, images, maps, chosen, weights, batch_size, bar)
-            results.append(_finish(_weighted_sum(weight[:, :, None, None], maps), images, True, upsample))
-        return torch.cat(results)
+            results.append(_finish(weighted_map(weight[:, :, None, None], maps), images, upsample))
+        return _model.check_result(torch.cat(results), model, x)
 
 
-# ------------------------------------------------------------------- one formula each: weights from A and G
+# ----------------------------------------------------- one formula each: weights from A and G, differentiable
 
 
-def _mean_gradient(A: Tensor, G: Tensor) -> Tensor:
-    return G.mean((2, 3), keepdim=True)  # (N, K, 1, 1)
+def grad_cam_weights(A: Tensor, G: Tensor) -> Tensor:
+    """Grad-CAM's weights, the mean gradient: (N, K, 1, 1) from maps and gradients (N, K, h, w)."""
+    return G.mean((2, 3), keepdim=True)
 
 
-def _plus_plus(A: Tensor, G: Tensor) -> Tensor:
+def grad_cam_plus_plus_weights(A: Tensor, G: Tensor) -> Tensor:
+    """Grad-CAM++'s weights: (N, K, 1, 1) from maps and gradients (N, K, h, w)."""
     # alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA): no small square or cube is ever formed. Where g is not
     # positive the ReLU behind it gives zero, whatever alpha is.
     g = G.clamp(min=0)
-    return _engine.ratio(g, 2 + g * A.sum((2, 3), keepdim=True)).sum((2, 3), keepdim=True)  # (N, K, 1, 1)
+    return _model.ratio(g, 2 + g * A.sum((2, 3), keepdim=True)).sum((2, 3), keepdim=True)
 
 
-def _activation_weighted(A: Tensor, G: Tensor) -> Tensor:
-    return _engine.ratio((A * G).sum((2, 3), keepdim=True), A.sum((2, 3), keepdim=True))  # (N, K, 1, 1)
+def xgrad_cam_weights(A: Tensor, G: Tensor) -> Tensor:
+    """XGrad-CAM's weights, the gradient's mean over active cells: (N, K, 1, 1) from (N, K, h, w)."""
+    return _model.ratio((A * G).sum((2, 3), keepdim=True), A.sum((2, 3), keepdim=True))
 
 
-def _positive_gradient(A: Tensor, G: Tensor) -> Tensor:
-    return G.clamp(min=0)  # (N, K, h, w)
+def layer_cam_weights(A: Tensor, G: Tensor) -> Tensor:
+    """LayerCAM's weights, each cell's own gradient where it is positive: (N, K, h, w)."""
+    return G.clamp(min=0)
 
 
-def _own_gradient(A: Tensor, G: Tensor) -> Tensor:
-    return G  # (N, K, h, w)
+def hires_cam_weights(A: Tensor, G: Tensor) -> Tensor:
+    """HiResCAM's weights, each cell's own gradient: (N, K, h, w)."""
+    return G
+
+
+def weighted_map(weights: Tensor, A: Tensor, relu: bool = True) -> Tensor:
+    """The map (N, h, w) of weights and feature maps (N, K, h, w); what speaks against is cut by ``relu``."""
+    heatmap = (weights * A).sum(1)
+    return heatmap.clamp(min=0) if relu else heatmap
 
 
 # ------------------------------------------------------------------------------------------ what they share
@@ -381,35 +402,27 @@ def _own_gradient(A: Tensor, G: Tensor) -> Tensor:
 def _explain(
     formula: Formula, model: nn.Module, x: Tensor, target: Target, layer: Layer, relu: bool, upsample: bool
 ) -> Tensor:
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    with _engine.left_as_found(model):
-        maps, gradients, _ = _engine.layer_gradient(model, x, classes, layer)  # (N, K, h, w) each
-        wide = torch.promote_types(maps.dtype, torch.float32)  # a half-precision sum over a map would round
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    relu, upsample = _checks.check_flag("relu", relu), _checks.check_flag("upsample", upsample)
+    _model.find_layer(model, layer)
+    with _model.left_as_found(model):
+        maps, gradients, _ = _model.layer_gradient(model, x, classes, layer)  # (N, K, h, w) each
+        wide = _model.wide(maps.dtype)
         maps, gradients = maps.to(wide), gradients.to(wide)
-        return _finish(_weighted_sum(formula(maps, gradients), maps), x, relu, upsample)
+        heatmap = _finish(weighted_map(formula(maps, gradients), maps, relu), x, upsample)
+        return _model.check_result(heatmap, model, x)
 
 
-def _weighted_sum(weights: Tensor, maps: Tensor) -> Tensor:
-    return (weights * maps).sum(1)  # (N, h, w)
-
-
-def _finish(heatmap: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
-    if relu:
-        heatmap = heatmap.clamp(min=0)
-    heatmap = heatmap.to(x.dtype)
-    return _upsample(heatmap[:, None], x)[:, 0] if upsample else heatmap
+def _finish(heatmap: Tensor, x: Tensor, upsample: bool) -> Tensor:
+    """The map (N, h, w) in x's dtype, and in its size where that is asked for."""
+    if upsample:
+        heatmap = _upsample(heatmap[:, None], x)[:, 0]
+    return heatmap.to(x.dtype)
 
 
 def _upsample(maps: Tensor, x: Tensor) -> Tensor:
     """(N, K, h, w) → (N, K, H, W)"""
     return F.interpolate(maps, x.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _feature_maps(model: nn.Module, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
-    """The layer's output (N, K, h, w) and the logits, from one forward pass without a graph."""
-    with _engine.recorded(model, layer) as record, torch.no_grad():
-        logits = _engine.check_logits(_engine.unwrapped(model)(x.clone()), len(x))
-        return record.feature_maps(len(x)).detach(), logits
 
 
 # ---------------------------------------------------------------------------------------------------- CAM
@@ -462,7 +475,7 @@ def _mask_weights(
     scores = []
     for chunk in pairs.split(batch_size):
         image, channel = chunk.unbind(1)
-        logits = _engine.unwrapped(model)(_seen_through(maps[image, channel], x, image))  # (b, classes)
+        logits = _model.forward(model, _seen_through(maps[image, channel], x, image))  # (b, classes)
         values = logits.softmax(1) if weights == "probability" else logits
         scores.append(values.gather(1, chosen[image, None])[:, 0])
         bar.update(len(chunk))
@@ -477,4 +490,4 @@ def _seen_through(masks: Tensor, x: Tensor, image: Tensor) -> Tensor:
     """The chosen images (b, C, H, W), each behind one mask (b, h, w), upsampled and then scaled to [0, 1]."""
     masks = _upsample(masks[:, None].to(x.dtype), x)  # (b, 1, H, W)
     lowest, highest = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-    return x[image].mul_(_engine.ratio(masks - lowest, highest - lowest))
+    return x[image].mul_(_model.ratio(masks - lowest, highest - lowest))

@@ -4,14 +4,15 @@ All of them explain the logit, not the probability: the softmax mixes in every o
 vanishes where the model is certain.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_lib import _engine
-from xai_lib._engine import Target
+from xai_lib import _checks, _model
+from xai_lib._checks import Classes, Target
 
 __all__ = [
     "deconvnet",
@@ -49,9 +50,9 @@ def gradient(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
     >>> gradient(model, x, target=0).shape
     torch.Size([2, 3, 64, 64])
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    with _engine.left_as_found(model):
-        return _engine.input_gradient(model, x, classes)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    with _model.left_as_found(model):
+        return _model.check_result(_model.input_gradient(model, x, classes), model, x)
 
 
 def gradient_x_input(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -130,26 +131,23 @@ def smooth_grad(
     >>> smooth_grad(model, x, n_samples=4).shape
     torch.Size([2, 3, 64, 64])
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
-    statistic = _engine.check_choice("statistic", statistic, ("mean", "square", "variance"))
-    _engine.check_generator(generator, x.device)
-    if not _engine.is_number(noise) or noise < 0:
-        raise ValueError(
-            f"noise must be a finite number, 0 or more, relative to the image's range, got {noise!r}"
-        )
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    n_samples = _checks.check_count("n_samples", n_samples)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    statistic = _checks.check_choice("statistic", statistic, ("mean", "square", "variance"))
+    _checks.check_generator(generator, x.device)
+    noise = _checks.check_number("noise", noise, least=0, what="relative to the image's range")
 
-    with _engine.left_as_found(model):
-        classes = classes or _engine.own_choice(model, x, batch_size)
+    with _model.left_as_found(model):
+        classes = classes or _model.own_choice(model, x, batch_size)
         sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))  # (N, 1, 1, 1)
-        draw = _engine.normal_draws(x, len(x) * n_samples, generator)
+        draw = _normal_draws(x, len(x) * n_samples, generator)
 
         def noisy(images: Tensor, _samples: Tensor) -> Tensor:
             return torch.addcmul(x[images], sigma[images], draw(len(images)))  # (b, C, H, W)
 
-        runs = _engine.gradient_runs(model, classes, n_samples, batch_size, noisy)
-        return _statistic_of_runs(runs, x, n_samples, statistic)
+        runs = _gradient_runs(model, classes, n_samples, batch_size, noisy)
+        return _model.check_result(_statistic_of_runs(runs, x, n_samples, statistic), model, x)
 
 
 def integrated_gradients(
@@ -196,27 +194,27 @@ def integrated_gradients(
     >>> torch.allclose(shares.sum((1, 2, 3)), change, rtol=0.01, atol=1e-3)
     True
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    n_steps = _engine.check_count("n_steps", n_steps)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
-    start = _engine.check_like_images("baseline", baseline, x)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    n_steps = _checks.check_count("n_steps", n_steps)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    start = _checks.check_like_images("baseline", baseline, x)
 
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)  # on [-1, 1]
     alpha, weight = (
         torch.as_tensor(values / 2, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)  # (n_steps, 1, 1, 1)
         for values in (1 + nodes, weights)
     )
-    with _engine.left_as_found(model):
-        classes = classes or _engine.own_choice(model, x, batch_size)
+    with _model.left_as_found(model):
+        classes = classes or _model.own_choice(model, x, batch_size)
         way = x - start
 
         def on_path(images: Tensor, steps: Tensor) -> Tensor:
             return torch.addcmul(start[images], alpha[steps], way[images])  # (b, C, H, W)
 
-        total = torch.zeros_like(x)
-        for image, first, slopes in _engine.gradient_runs(model, classes, n_steps, batch_size, on_path):
-            total[image] += (weight[first : first + len(slopes)] * slopes).sum(0)
-        return total * way
+        total = torch.zeros_like(x, dtype=_model.wide(x.dtype))
+        for image, first, slopes in _gradient_runs(model, classes, n_steps, batch_size, on_path):
+            total[image] += (weight[first : first + len(slopes)] * slopes.to(total.dtype)).sum(0)
+        return _model.check_result((total * way).to(x.dtype), model, x)
 
 
 def guided_backprop(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -244,9 +242,11 @@ def guided_backprop(model: nn.Module, x: Tensor, target: Target = None) -> Tenso
     >>> guided_backprop(model, x).shape
     torch.Size([2, 3, 64, 64])
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    with _engine.left_as_found(model):
-        return _engine.input_gradient(_engine.unwrapped(model), x, classes, edit=_engine.positive_only)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    with _model.left_as_found(model):
+        model = _model.unwrapped(model)
+        slopes = _model.input_gradient(model, x, classes, edit=_positive_only)
+        return _model.check_result(slopes, model, x)
 
 
 def deconvnet(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -274,14 +274,16 @@ def deconvnet(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
     >>> deconvnet(model, x).shape
     torch.Size([2, 3, 64, 64])
     """
-    x, classes = _engine.check_images(model, x), _engine.check_target(target, x)
-    with _engine.left_as_found(model):
-        return _engine.input_gradient(_engine.unwrapped(model), x, classes, edit=_engine.rectify_only)
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    with _model.left_as_found(model):
+        model = _model.unwrapped(model)
+        slopes = _model.input_gradient(model, x, classes, edit=_rectify_only)
+        return _model.check_result(slopes, model, x)
 
 
-def _statistic_of_runs(runs: Iterator[_engine.Run], x: Tensor, n: int, statistic: str) -> Tensor:
+def _statistic_of_runs(runs: Iterator["_Run"], x: Tensor, n: int, statistic: str) -> Tensor:
     """Mean, mean square or variance over each image's n gradients, from sums that are updated run by run."""
-    wide = torch.promote_types(x.dtype, torch.float32)  # half precision would round a long sum away
+    wide = _model.wide(x.dtype)
     total, squares = torch.zeros_like(x, dtype=wide), torch.zeros_like(x, dtype=wide)
     origin = torch.zeros_like(x, dtype=wide)
     for image, first, slopes in runs:
@@ -301,3 +303,153 @@ def _statistic_of_runs(runs: Iterator[_engine.Run], x: Tensor, n: int, statistic
         "variance": lambda: (squares / n - (total / n).square()).clamp(min=0),
     }[statistic]()
     return result.to(x.dtype)
+
+
+# ------------------------------------------------------------------------------- gradients at many points
+
+
+class _Run(NamedTuple):
+    """Gradients at neighbouring points of one image."""
+
+    image: int
+    first: int  # the number of the first of these points
+    gradients: Tensor  # (points, C, H, W)
+
+
+def _gradient_runs(
+    model: nn.Module,
+    classes: Classes,
+    n_points: int,
+    batch_size: int,
+    make_points: Callable[[Tensor, Tensor], Tensor],
+) -> Iterator[_Run]:
+    """Input gradients at ``n_points`` points for each image, in chunks of ``batch_size`` points.
+
+    ``make_points(images, points)`` gets two index tensors (b,) and returns the pixels (b, C, H, W). Points
+    are taken image by image and every chunk but the last is full: the number of passes is the least possible,
+    and the memory is that of one chunk. A run never spans two images, so sums need no scattered (and on a GPU
+    unordered) writes.
+    """
+    total = len(classes.index) * n_points
+    for start in range(0, total, batch_size):
+        stop = min(start + batch_size, total)
+        flat = torch.arange(start, stop, device=classes.index.device)
+        images = flat.div(n_points, rounding_mode="floor")
+        gradients = _model.input_gradient(
+            model, make_points(images, flat - images * n_points), classes.of(images)
+        )
+        while start < stop:
+            image, first = divmod(start, n_points)
+            size = min(n_points - first, stop - start)
+            yield _Run(image, first, gradients[:size])
+            gradients = gradients[size:]
+            start += size
+
+
+def _normal_draws(
+    x: Tensor, total: int, generator: torch.Generator | None, block: int = 16
+) -> Callable[[int], Tensor]:
+    """A source of ``total`` standard normal images like ``x[0]``; call it with how many you want next.
+
+    Drawn in blocks of a fixed size whatever is asked for, so that the numbers do not depend on the chunks.
+    """
+    shape, drawn = x.shape[1:], 0
+    spare = x.new_empty((0, *shape))
+
+    def draw(count: int) -> Tensor:
+        nonlocal drawn, spare
+        parts, have = [spare], len(spare)
+        while have < count:
+            size = min(block, total - drawn)
+            parts.append(torch.randn(size, *shape, generator=generator, dtype=x.dtype, device=x.device))
+            drawn += size
+            have += size
+        pool = torch.cat(parts) if len(parts) > 1 else spare
+        spare = pool[count:]  # a view: small chunks are served from one block without copies
+        return pool[:count]
+
+    return draw
+
+
+# ------------------------------------------------------------------------------------------ rectifier rules
+
+
+def _positive_only(logits: Tensor) -> None:
+    """Guided backpropagation: only positive gradients enter a rectifier; its own backward then masks them."""
+    for node, _ in _some_rectifiers(logits):
+        node.register_prehook(lambda slopes: tuple(None if s is None else s.clamp(min=0) for s in slopes))
+
+
+def _rectify_only(logits: Tensor) -> None:
+    """Deconvnet: the rectifier is applied to the gradient, in place of the rectifier's own backward."""
+    for node, side in _some_rectifiers(logits):
+
+        def rectified(own: tuple, slopes: tuple, side: int = side) -> tuple:
+            if slopes[0] is None or own[side] is None:
+                return own
+            return (*own[:side], slopes[0].clamp(min=0), *own[side + 1 :])
+
+        node.register_hook(rectified)
+
+
+def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
+    """Every ReLU and ReLU6 in the graph behind ``logits``, and which of its inputs is the rectified one.
+
+    Read from the autograd graph, not from the list of modules: functional, in-place and reused rectifiers are
+    each a node there, and the model itself is not touched. A maximum with zero is a ReLU too.
+
+    Raises:
+        ValueError: if a part of the graph cannot be seen into: a hand-written
+            ``autograd.Function``, a compiled part, a reentrant checkpoint.
+    """
+    found, seen, stack = [], set(), [logits.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            raise ValueError(
+                f"model hides a part of its graph, {node.name()!r} (a compiled part, a reentrant checkpoint, "
+                "or a hand-written autograd.Function), where guided backprop and deconvnet may miss a ReLU; "
+                "take the model before torch.compile, use checkpoint(..., use_reentrant=False)"
+            )
+        side = _rectified_input(node)
+        if side is not None:
+            found.append((node, side))
+        stack.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+def _some_rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
+    found = _rectifiers(logits)
+    if not found:
+        raise ValueError("model has no ReLU or ReLU6, and guided backprop and deconvnet only change those")
+    return found
+
+
+def _rectified_input(node: Any) -> int | None:
+    """Which input of this step of the graph is rectified; None if it is no rectifier."""
+    kind = node.name().rstrip("0123456789")
+    if kind == "MaximumBackward":
+        zeros = [_all_equal(node._saved_other, 0), _all_equal(node._saved_self, 0)]
+        return zeros.index(True) if any(zeros) else None
+    rectifies = {
+        "ReluBackward": lambda: True,
+        "ThresholdBackward": lambda: node._saved_threshold == 0,
+        # ReLU6, whichever way it is spelt
+        "HardtanhBackward": lambda: node._saved_min_val == 0,
+        # clamp(0, 1) clips pixels: that is no rectifier
+        "ClampBackward": lambda: (
+            _all_equal(node._saved_min, 0) and (node._saved_max is None or _all_equal(node._saved_max, 6))
+        ),
+        "ClampMinBackward": lambda: _all_equal(getattr(node, "_saved_min", None), 0),
+    }
+    return 0 if kind in rectifies and rectifies[kind]() else None
+
+
+def _all_equal(bound: Any, value: float) -> bool:
+    """Whether a bound, a number or a tensor, is this value everywhere."""
+    if isinstance(bound, Tensor):
+        return bool((bound == value).all())
+    return bound is not None and bound == value

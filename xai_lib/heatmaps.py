@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_lib._engine import check_choice
+from xai_lib._checks import check_choice, check_maps, check_tensor
 
 __all__ = ["fingerprint", "normalize", "to_heatmap"]
 
@@ -31,9 +31,7 @@ def to_heatmap(attribution: Tensor, reduce: str = "abs_max") -> Tensor:
     >>> to_heatmap(torch.tensor([[[[1.0]], [[-3.0]]]]))
     tensor([[[3.]]])
     """
-    _check_tensor("attribution", attribution)
-    if attribution.dim() != 4:
-        raise ValueError(f"attribution must be 4-D, (N, C, H, W), got shape {tuple(attribution.shape)}")
+    check_tensor("attribution", attribution, "attributions (N, C, H, W)", (4,))
     check_choice("reduce", reduce, ("abs_max", "abs_sum", "sum", "max", "l2"))
     if reduce == "abs_max":
         return attribution.abs().amax(1)
@@ -65,7 +63,7 @@ def normalize(heatmap: Tensor) -> Tensor:
     <BLANKLINE>
             [[ 0.0000,  0.0000]]])
     """
-    _check_maps(heatmap)
+    check_maps("heatmap", heatmap)
     largest = heatmap.abs().amax((-2, -1), keepdim=True)
     return heatmap / largest.where(largest > 0, torch.ones_like(largest))
 
@@ -91,9 +89,7 @@ def fingerprint(heatmap: Tensor) -> str:
     >>> fingerprint(torch.eye(8))
     '9000 0900 0090 0009'
     """
-    _check_maps(heatmap)
-    if heatmap.numel() == 0 or not heatmap.isfinite().all():
-        raise ValueError("heatmap must be finite and not empty")
+    check_maps("heatmap", heatmap)
     maps = heatmap.detach().cpu().double().abs().reshape(-1, *heatmap.shape[-2:])  # (N, H, W)
     maps = maps / maps.amax((1, 2), keepdim=True).clamp(
         min=torch.finfo(torch.float64).tiny
@@ -102,14 +98,3 @@ def fingerprint(heatmap: Tensor) -> str:
     largest = cells.amax((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
     digits = (9 * cells / largest).round().int().tolist()
     return "\n".join(" ".join("".join(map(str, row)) for row in grid) for grid in digits)
-
-
-def _check_tensor(name: str, value: Tensor) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-
-
-def _check_maps(heatmap: Tensor) -> None:
-    _check_tensor("heatmap", heatmap)
-    if heatmap.dim() not in (2, 3):
-        raise ValueError(f"heatmap must be (N, H, W) or (H, W), got shape {tuple(heatmap.shape)}")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_lib import _engine
+from xai_lib import _checks
 
 __all__ = ["box_from_heatmap", "iou"]
 
@@ -36,13 +36,8 @@ def box_from_heatmap(heatmap: Tensor, threshold: float = 0.2) -> Tensor:
     >>> box_from_heatmap(heatmap, threshold=0.2)
     tensor([1, 2, 6, 4])
     """
-    if not isinstance(heatmap, Tensor) or heatmap.dim() not in (2, 3):
-        got = tuple(heatmap.shape) if isinstance(heatmap, Tensor) else type(heatmap).__name__
-        raise ValueError(f"heatmap must be a tensor (N, H, W) or (H, W), got {got}")
-    if not heatmap.isfinite().all():
-        raise ValueError("heatmap must be finite, got NaN or infinite values")
-    if not _engine.is_number(threshold) or not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be a share of the maximum, above 0 and up to 1, got {threshold!r}")
+    _checks.check_maps("heatmap", heatmap)
+    threshold = _checks.check_number("threshold", threshold, above=0, most=1)
     from scipy import ndimage
 
     maps = heatmap.detach().reshape(-1, *heatmap.shape[-2:])  # (N, H, W)

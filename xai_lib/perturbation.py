@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
-from xai_lib import _engine
-from xai_lib._engine import Target
+from xai_lib import _checks, _model
+from xai_lib._checks import Classes, Target
 
 __all__ = [
     "LimeFit",
@@ -156,10 +156,10 @@ def occlusion(
     >>> occlusion(model, x, window=16, stride=8).shape
     torch.Size([2, 64, 64])
     """
-    x, asked = _engine.check_images(model, x), _check_asked(target, x)
+    x, asked = _checks.check_images(model, x), _checks.check_target(target, x, many=True)
     sizes = _check_window("window", window)
     steps = tuple(max(1, s // 2) for s in sizes) if stride is None else _check_window("stride", stride)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
     for axis, length in enumerate(x.shape[-2:]):
         if sizes[axis] > length:
             raise ValueError(f"window must fit into the image, {tuple(x.shape[-2:])}, got {window!r}")
@@ -177,8 +177,8 @@ def occlusion(
         hide = row[:, :, None] & column[:, None, :] & (samples > 0)[:, None, None]
         return torch.where(hide[:, None], _of(hidden, images), _of(x, images))
 
-    with _engine.left_as_found(model):
-        asked = asked or _own_choice(model, x, batch_size)
+    with _model.left_as_found(model):
+        asked = asked or _model.own_choice(model, x, batch_size)
         scores = _scores(model, x, asked, count + 1, batch_size, covered, "Occlusion", progress)
         drop = (
             (scores[0] - scores[1:]).permute(1, 2, 0).unflatten(2, (len(rows), len(columns)))
@@ -215,10 +215,10 @@ def superpixels(
     >>> superpixels(x, n_segments=9).shape
     torch.Size([2, 64, 64])
     """
-    x = _engine.check_pixels(x)
-    method = _engine.check_choice("method", method, ("slic", "quickshift"))
-    n_segments = _engine.check_count("n_segments", n_segments)
-    if not _engine.is_number(compactness) or compactness <= 0:
+    x = _checks.check_pixels(x)
+    method = _checks.check_choice("method", method, ("slic", "quickshift"))
+    n_segments = _checks.check_count("n_segments", n_segments)
+    if not _checks.is_number(compactness) or compactness <= 0:
         raise ValueError(f"compactness must be a positive number, got {compactness!r}")
     colour = x.shape[1] == 3
     labels = []
@@ -361,12 +361,12 @@ def lime_fit(
     >>> fit.samples.shape[0], bool(fit.samples[0].all()), fit.scores.shape
     (100, True, torch.Size([2, 100]))
     """
-    x, asked = _engine.check_images(model, x), _check_asked(target, x)
-    n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
+    x, asked = _checks.check_images(model, x), _checks.check_target(target, x, many=True)
+    n_samples = _checks.check_count("n_samples", n_samples)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
     _check_positive("kernel_width", kernel_width)
     _check_positive("alpha", alpha, or_zero=True)
-    _engine.check_generator(generator, x.device)
+    _checks.check_generator(generator, x.device)
     segments, counts = _check_segments(segments, x)
     most = max(counts)
     if n_samples <= most:
@@ -377,8 +377,8 @@ def lime_fit(
     hidden = _filled(x, fill, segments)
     samples = _coin_flips(n_samples, most, paired, x.device, generator)  # (n, d)
 
-    with _engine.left_as_found(model):
-        asked = asked or _own_choice(model, x, batch_size)
+    with _model.left_as_found(model):
+        asked = asked or _model.own_choice(model, x, batch_size)
         shown = _shown_segments(x, hidden, segments, samples[None])
         scores = _scores(model, x, asked, n_samples, batch_size, shown, "LIME", progress).permute(
             1, 2, 0
@@ -553,10 +553,10 @@ def shapley_fit(
     >>> fit.exact, torch.allclose(fit.empty + fit.values.sum(1), fit.full)
     (True, True)
     """
-    x, asked = _engine.check_images(model, x), _check_asked(target, x)
-    n_samples = _engine.check_count("n_samples", n_samples)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
-    _engine.check_generator(generator, x.device)
+    x, asked = _checks.check_images(model, x), _checks.check_target(target, x, many=True)
+    n_samples = _checks.check_count("n_samples", n_samples)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    _checks.check_generator(generator, x.device)
     segments, counts = _check_segments(segments, x)
     most = max(counts)
     needed = min(2 * most + 2, 2**most)
@@ -574,8 +574,8 @@ def shapley_fit(
     )  # (N, n, d)
     weights = torch.stack([F.pad(w, (0, longest - len(w))) for _, w in designs])  # (N, n)
 
-    with _engine.left_as_found(model):
-        asked = asked or _own_choice(model, x, batch_size)
+    with _model.left_as_found(model):
+        asked = asked or _model.own_choice(model, x, batch_size)
         shown = _shown_segments(x, hidden, segments, samples)
         scores = _scores(model, x, asked, longest, batch_size, shown, "KernelSHAP", progress).permute(1, 2, 0)
         values = _constrained_fit(samples.double(), scores.double(), weights, counts)  # (N, K, d)
@@ -842,10 +842,10 @@ def rise_masks(
     >>> masks.shape, torch.allclose(masks[0] + masks[1], torch.ones(64, 64))
     (torch.Size([4, 64, 64]), True)
     """
-    n_masks, size = _engine.check_count("n_masks", n_masks), _check_window("size", size)
+    n_masks, size = _checks.check_count("n_masks", n_masks), _check_window("size", size)
     device = torch.device(device)
     _check_grid(grid, keep, size)
-    _engine.check_generator(generator, device)
+    _checks.check_generator(generator, device)
     masks = _Masks(n_masks, size, grid, keep, paired, balanced, device, torch.float32, generator)
     return masks.build(0, n_masks)
 
@@ -960,24 +960,24 @@ def _rise(
     generator: torch.Generator | None,
     progress: bool,
 ) -> RiseFit:
-    x, asked = _engine.check_images(model, x), _check_asked(target, x)
-    n_masks = _engine.check_count("n_masks", n_masks)
-    batch_size = _engine.check_batch_size(batch_size, x.device)
-    normalize = _engine.check_choice("normalize", normalize, ("coverage", "expected"))
+    x, asked = _checks.check_images(model, x), _checks.check_target(target, x, many=True)
+    n_masks = _checks.check_count("n_masks", n_masks)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    normalize = _checks.check_choice("normalize", normalize, ("coverage", "expected"))
     _check_grid(grid, keep, tuple(x.shape[-2:]))
     if tolerance is not None:
         _check_positive("tolerance", tolerance)
-    _engine.check_generator(generator, x.device)
+    _checks.check_generator(generator, x.device)
     hidden = _filled(x, fill)
     masks = _Masks(n_masks, tuple(x.shape[-2:]), grid, keep, paired, balanced, x.device, x.dtype, generator)
     if replicates > 1 and n_masks < 2 * masks.together:
         raise ValueError(f"n_masks must be at least {2 * masks.together} to estimate an error, got {n_masks}")
 
     with (
-        _engine.left_as_found(model),
+        _model.left_as_found(model),
         tqdm(total=n_masks * len(x), disable=not progress, desc="RISE", unit="pass") as bar,
     ):
-        asked = asked or _own_choice(model, x, batch_size)
+        asked = asked or _model.own_choice(model, x, batch_size)
         sums = _RiseSums(replicates, masks.together, x, asked, keep, normalize)
         step = n_masks if tolerance is None else _ROUND  # a round ends with a pass that may not be full
         for start in range(0, n_masks, step):
@@ -992,7 +992,7 @@ class _RiseSums:
     """Numerators and coverages of each replicate, updated chunk by chunk; all that is kept of a mask."""
 
     def __init__(
-        self, replicates: int, together: int, x: Tensor, asked: "_Asked", keep: float, normalize: str
+        self, replicates: int, together: int, x: Tensor, asked: "Classes", keep: float, normalize: str
     ) -> None:
         wide = torch.promote_types(x.dtype, torch.float32)  # half precision would round a long sum away
         n, (height, width), classes = len(x), x.shape[-2:], asked.index.shape[1]
@@ -1022,9 +1022,9 @@ class _RiseSums:
         A jackknife over unequal replicates.
         """
         total, coverage = self.total.sum(0), self.coverage.sum(0)
-        heatmap = _engine.ratio(total, coverage)
+        heatmap = _model.ratio(total, coverage)
         used = self.masks > 0
-        without = _engine.ratio(total - self.total, (coverage - self.coverage)[:, None])  # (G, N·K, H·W)
+        without = _model.ratio(total - self.total, (coverage - self.coverage)[:, None])  # (G, N·K, H·W)
         share = self.masks.sum() / self.masks.where(used, torch.ones_like(self.masks))
         # A pseudo-value is off by (share − 1)(heatmap − without), with a variance of share − 1 times one's.
         scale = ((share - 1) * used / used.sum()).sqrt()
@@ -1058,7 +1058,7 @@ def _add_masks(
     model: nn.Module,
     x: Tensor,
     hidden: Tensor,
-    asked: "_Asked",
+    asked: "Classes",
     masks: _Masks,
     start: int,
     stop: int,
@@ -1086,37 +1086,10 @@ def _add_masks(
 # ------------------------------------------------------------------------------------------ what they share
 
 
-class _Asked(NamedTuple):
-    """The classes to explain, (N, K), the highest of them, and whether there is an axis K in the answer."""
-
-    index: Tensor
-    highest: int
-    many: bool
-
-
-def _check_asked(target: Target, x: Tensor) -> _Asked | None:
-    """The target, checked as far as can be without the model; None stays None."""
-    if isinstance(target, Tensor) and target.dim() == 2 and len(target) == len(x) and target.shape[1] > 0:
-        each = [_engine.check_target(column, x) for column in target.unbind(1)]
-        return _Asked(torch.stack([c.index for c in each], 1), max(c.highest for c in each), True)
-    if isinstance(target, Tensor) and target.dim() == 2:
-        raise ValueError(
-            f"target must have the shape ({len(x)},), one class for each image, or ({len(x)}, K), "
-            f"K classes for each; got shape {tuple(target.shape)}"
-        )
-    classes = _engine.check_target(target, x)
-    return classes and _Asked(classes.index[:, None], classes.highest, False)
-
-
-def _own_choice(model: nn.Module, x: Tensor, batch_size: int) -> _Asked:
-    classes = _engine.own_choice(model, x, batch_size)
-    return _Asked(classes.index[:, None], classes.highest, False)
-
-
-def _probabilities(model: nn.Module, pixels: Tensor, asked: _Asked, images: Tensor) -> Tensor:
+def _probabilities(model: nn.Module, pixels: Tensor, asked: Classes, images: Tensor) -> Tensor:
     """Probabilities (b, K) of what is asked of ``images``, given their masked ``pixels``."""
-    logits = _engine.check_logits(model(pixels), len(pixels))
-    _engine.check_range(asked.highest, logits.shape[1])
+    logits = _model.logits_of(model, pixels)
+    _checks.check_range(asked.highest, logits.shape[1])
     wide = torch.promote_types(logits.dtype, torch.float32)
     return logits.softmax(1, dtype=wide).gather(1, asked.index[images])
 
@@ -1124,7 +1097,7 @@ def _probabilities(model: nn.Module, pixels: Tensor, asked: _Asked, images: Tens
 def _scores(
     model: nn.Module,
     x: Tensor,
-    asked: _Asked,
+    asked: Classes,
     n_samples: int,
     batch_size: int,
     make: Callable[[Tensor, Tensor], Tensor],
@@ -1153,10 +1126,10 @@ def _of(values: Tensor, images: Tensor) -> Tensor:
 def _filled(x: Tensor, fill: Fill, segments: Tensor | None = None) -> Tensor:
     """What the images look like with everything hidden, (N, C, H, W)."""
     if not isinstance(fill, str):
-        if not isinstance(fill, Tensor) and not _engine.is_number(fill):
+        if not isinstance(fill, Tensor) and not _checks.is_number(fill):
             raise ValueError(f"fill must be a number, a tensor, or one of {FILLS}, got {fill!r}")
-        return _engine.check_like_images("fill", fill, x)
-    _engine.check_choice("fill", fill, FILLS)
+        return _checks.check_like_images("fill", fill, x)
+    _checks.check_choice("fill", fill, FILLS)
     if fill == "grey":
         return torch.full_like(x, 0.5)
     if fill == "blur":
@@ -1247,7 +1220,7 @@ def _windows(length: int, size: int, step: int, x: Tensor) -> Tensor:
     return (place >= starts) & (place < starts + size)
 
 
-def _answer(heatmaps: Tensor, asked: _Asked, x: Tensor) -> Tensor:
+def _answer(heatmaps: Tensor, asked: Classes, x: Tensor) -> Tensor:
     heatmaps = heatmaps.to(x.dtype)
     return heatmaps if asked.many else heatmaps[:, 0]
 
@@ -1256,22 +1229,22 @@ def _check_window(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise ValueError(f"{name} must be one number or two (height, width), got {value!r}")
-        return _engine.check_count(name, value[0]), _engine.check_count(name, value[1])
-    return (_engine.check_count(name, value),) * 2
+        return _checks.check_count(name, value[0]), _checks.check_count(name, value[1])
+    return (_checks.check_count(name, value),) * 2
 
 
 def _check_grid(grid: int, keep: float, size: tuple[int, int]) -> None:
-    grid = _engine.check_count("grid", grid)
+    grid = _checks.check_count("grid", grid)
     if grid > min(size):
         raise ValueError(
             f"grid must not have more cells along a side than the image has pixels, {size}, got {grid}"
         )
-    if not _engine.is_number(keep) or not 0 < keep < 1:
+    if not _checks.is_number(keep) or not 0 < keep < 1:
         raise ValueError(f"keep must be a probability between 0 and 1, both excluded, got {keep!r}")
 
 
 def _check_positive(name: str, value: float, or_zero: bool = False) -> None:
-    if not _engine.is_number(value) or value < 0 or (value == 0 and not or_zero):
+    if not _checks.is_number(value) or value < 0 or (value == 0 and not or_zero):
         raise ValueError(
             f"{name} must be a finite number, {'0 or more' if or_zero else 'above 0'}, got {value!r}"
         )

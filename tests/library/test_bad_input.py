@@ -12,7 +12,8 @@ from torch import nn
 from tests.architectures import Linear, Plain, Smooth, build, images
 from tests.promises import Counting, assert_says, complaint
 from xai_lib import (
-    _engine,
+    _checks,
+    _model,
     deconvnet,
     gradient,
     gradient_x_input,
@@ -214,7 +215,7 @@ def test_generator_of_another_device():
     with pytest.raises(
         ValueError, match=r"generator draws on cpu, but x is on cuda:0; .*Generator\('cuda:0'\)"
     ):
-        _engine.check_generator(torch.Generator("cpu"), torch.device("cuda:0"))
+        _checks.check_generator(torch.Generator("cpu"), torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(
@@ -244,16 +245,16 @@ LAYER_MISTAKES = [
 @pytest.mark.parametrize("layer, words", LAYER_MISTAKES)
 def test_unknown_layer(layer, words):
     model = build(Counting)
-    message = complaint(lambda: _engine.layer_gradient(model, images(1), None, layer), model)
+    message = complaint(lambda: _model.layer_gradient(model, images(1), None, layer), model)
     assert_says(message, *words)
 
 
 def test_the_right_layer_inside_a_wrapper_is_suggested_first():
     wrapped = nn.Sequential(nn.Identity(), build(Plain))
     with pytest.raises(ValueError, match=r"did you mean '1\.features\.6'"):
-        _engine.find_layer(wrapped, "features.6")
+        _model.find_layer(wrapped, "features.6")
     with pytest.raises(TypeError, match="layer must be a module of the model or its dotted name, got int"):
-        _engine.find_layer(wrapped, 6)
+        _model.find_layer(wrapped, 6)
 
 
 @settings(max_examples=40, deadline=None)

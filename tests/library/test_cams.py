@@ -686,9 +686,11 @@ def test_a_bad_threshold_is_refused(threshold):
 
 
 def test_a_bad_heatmap_is_refused():
-    for heatmap in (torch.ones(4), torch.ones(1, 1, 4, 4), [[1.0]], torch.tensor([[float("nan")]])):
+    for heatmap in (torch.ones(4), torch.ones(1, 1, 4, 4), torch.ones(0, 4), torch.tensor([[float("nan")]])):
         with pytest.raises(ValueError, match="heatmap"):
             box_from_heatmap(heatmap)
+    with pytest.raises(TypeError, match="heatmap must be a tensor"):
+        box_from_heatmap([[1.0]])
 
 
 def test_intersection_over_union(device):

@@ -12,10 +12,10 @@ from torch import nn
 
 from tests.architectures import Branches, InPlace, Linear, Plain, Reused, Six, build, images, relative_error
 from xai_lib import (
-    _engine,
     deconvnet,
     gradient,
     gradient_x_input,
+    gradients,
     guided_backprop,
     integrated_gradients,
     smooth_grad,
@@ -341,17 +341,16 @@ def test_the_model_is_left_as_found(explain, error, calls):
 
 @every_explainer
 def test_the_model_is_left_as_found_when_the_backward_pass_stops(explain):
-    class Stop(torch.autograd.Function):
-        @staticmethod
-        def forward(_ctx, x):
-            return x.clone()
+    def interrupt(_gradient):
+        raise KeyboardInterrupt
 
-        @staticmethod
-        def backward(_ctx, _gradient):
-            raise KeyboardInterrupt
+    def stop_on_the_way_back(_module, _args, output):
+        output = output.clone()
+        output.register_hook(interrupt)
+        return output
 
     model, x = used_model(), images(3, (19, 23), dtype=torch.float64)
-    model.inner.register_forward_hook(lambda _m, _a, output: Stop.apply(output))
+    model.inner.register_forward_hook(stop_on_the_way_back)
     before = snapshot(model)
     with pytest.raises(KeyboardInterrupt):
         explain(model, x, 1)
@@ -435,4 +434,4 @@ def test_a_reused_rectifier_is_counted_each_time():
     x = images(2, dtype=torch.float64)
     with torch.enable_grad():
         logits = model(x.requires_grad_())
-    assert len(_engine.rectifiers(logits)) == 3
+    assert len(gradients._rectifiers(logits)) == 3

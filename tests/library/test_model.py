@@ -24,11 +24,11 @@ from tests.architectures import (
     images,
     relative_error,
 )
-from xai_lib import _engine, guided_backprop, integrated_gradients, lime, rise, smooth_grad
+from xai_lib import _checks, _model, gradients, guided_backprop, integrated_gradients, lime, rise, smooth_grad
 
 
 def classes(*index):
-    return _engine.Classes(torch.tensor(index), max(index))
+    return _checks.Classes(torch.tensor(index)[:, None], max(index), False)
 
 
 # ---------------------------------------------------------------------------------------------------- chunks
@@ -46,7 +46,7 @@ def test_chunks_are_full_and_cover_every_point_once(n_images, n_points, batch_si
         return torch.zeros(len(which), 3, 6, 6)
 
     chosen = classes(*(i % 4 for i in range(n_images)))
-    runs = list(_engine.gradient_runs(model, chosen, n_points, batch_size, make_points))
+    runs = list(gradients._gradient_runs(model, chosen, n_points, batch_size, make_points))
     assert asked == [(i, p) for i in range(n_images) for p in range(n_points)]
     assert all(size == batch_size for size in sizes[:-1]) and 1 <= sizes[-1] <= batch_size
     assert [(r.image, r.first + k) for r in runs for k in range(len(r.gradients))] == asked
@@ -60,8 +60,8 @@ def test_chunks_are_full_and_cover_every_point_once(n_images, n_points, batch_si
 def test_draws_do_not_depend_on_how_they_are_asked_for(asks, seed):
     x, total = torch.zeros(2, 1, 3, 5), sum(asks)
     generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
-    at_once = _engine.normal_draws(x, total, generators[0])(total)
-    draw = _engine.normal_draws(x, total, generators[1])
+    at_once = gradients._normal_draws(x, total, generators[0])(total)
+    draw = gradients._normal_draws(x, total, generators[1])
     assert torch.equal(torch.cat([draw(n) for n in asks]), at_once)
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
     assert at_once.shape == (total, 1, 3, 5) and len(at_once.unique(dim=0)) == total  # all images differ
@@ -72,7 +72,7 @@ def test_draws_do_not_depend_on_how_they_are_asked_for(asks, seed):
 
 def count(model, size=(17, 21)):
     with torch.enable_grad():
-        return len(_engine.rectifiers(model(images(2, size).requires_grad_())))
+        return len(gradients._rectifiers(model(images(2, size).requires_grad_())))
 
 
 @pytest.mark.parametrize("kind", [Plain, InPlace, Six, Reused, Functional, FunctionalSix])
@@ -148,7 +148,7 @@ def test_layer_gradient_agrees_with_captum(kind, layer, device):
     model, twin = (build(k).to(device, torch.float64) for k in (kind, Plain))
     x = images(3, dtype=torch.float64, device=device)
     target = torch.tensor([1, 4, 0], device=device)
-    maps, gradients, logits = _engine.layer_gradient(model, x, _engine.check_target(target, x), layer)
+    maps, gradients, logits = _model.layer_gradient(model, x, _checks.check_target(target, x), layer)
     reference = LayerGradientXActivation(twin, twin.get_submodule(layer)).attribute(x, target)
     assert relative_error(maps * gradients, reference) < 1e-12
     assert relative_error(logits, twin(x)) < 1e-12
@@ -157,16 +157,16 @@ def test_layer_gradient_agrees_with_captum(kind, layer, device):
 
 def test_a_layer_is_its_name_or_itself_and_names_work_on_copies():
     model, x = build(Plain), images(2)
-    by_name = _engine.layer_gradient(model, x, classes(1, 2), "features.3")
-    by_module = _engine.layer_gradient(model, x, classes(1, 2), model.features[3])
-    on_copy = _engine.layer_gradient(copy.deepcopy(model), x, classes(1, 2), "features.3")
+    by_name = _model.layer_gradient(model, x, classes(1, 2), "features.3")
+    by_module = _model.layer_gradient(model, x, classes(1, 2), model.features[3])
+    on_copy = _model.layer_gradient(copy.deepcopy(model), x, classes(1, 2), "features.3")
     for a, b, c in zip(by_name, by_module, on_copy, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
 def test_a_layer_that_runs_several_times_is_recorded_at_its_last_run():
     model, x = build(Reused).double(), images(2, dtype=torch.float64)
-    maps, gradients, logits = _engine.layer_gradient(model, x, classes(1, 2), "act")
+    maps, gradients, logits = _model.layer_gradient(model, x, classes(1, 2), "act")
     last = F.relu(model.features[-1](_before_last(model, x))).detach()
     assert relative_error(maps, last) < 1e-12
     pixels = maps.shape[2] * maps.shape[3]  # behind it come the mean over the pixels and the linear head
@@ -186,9 +186,9 @@ def test_recording_leaves_no_hook(error):
     if error:
         model.head.register_forward_hook(lambda *_: (_ for _ in ()).throw(error()))
         with pytest.raises(error):
-            _engine.layer_gradient(model, images(1), None, "features.3")
+            _model.layer_gradient(model, images(1), None, "features.3")
     else:
-        _engine.layer_gradient(model, images(1), None, "features.3")
+        _model.layer_gradient(model, images(1), None, "features.3")
     assert not model.features[3]._forward_hooks
 
 
@@ -197,9 +197,9 @@ def test_layers_without_feature_maps_are_named():
     model.spare = nn.Conv2d(1, 1, 1)
     x = images(2, (19, 23))
     with pytest.raises(ValueError, match=r"'fc1' gives shape \(2, 10\)"):
-        _engine.layer_gradient(model, x, None, "fc1")
+        _model.layer_gradient(model, x, None, "fc1")
     with pytest.raises(ValueError, match="layer 'spare' never ran"):
-        _engine.layer_gradient(model, x, None, "spare")
+        _model.layer_gradient(model, x, None, "spare")
 
 
 def test_layers_that_the_logits_ignore_are_named():
@@ -209,7 +209,7 @@ def test_layers_that_the_logits_ignore_are_named():
             return x.mean((2, 3))
 
     with pytest.raises(ValueError, match="do not depend on layer 'conv'"):
-        _engine.layer_gradient(build(Aside), images(2), None, "conv")
+        _model.layer_gradient(build(Aside), images(2), None, "conv")
 
 
 def test_without_a_batch_size_a_pass_takes_what_suits_the_device(device):

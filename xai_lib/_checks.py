@@ -1,0 +1,335 @@
+"""Every argument check of the library, in one dialect: ``x must be …, got …; do …``.
+
+A check raises before any forward pass, names the argument, and returns the value in the form in which the
+methods use it. Numbers may come as numpy scalars; flags are True or False and nothing else.
+"""
+
+import difflib
+import math
+import numbers
+import operator
+import sys
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Target = int | Tensor | None
+
+
+# --------------------------------------------------------------------------------------- numbers and words
+
+
+def is_number(value: Any) -> bool:
+    """A finite real number, also one of numpy's (not a bool, not a tensor)."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    what: str = "",
+) -> float:
+    """Check a finite number above ``above``, or between ``least`` and ``most``; ``what`` says its meaning."""
+    fits = (
+        is_number(value)
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+    )
+    if not fits:
+        bounds = [f"above {above}"] if above is not None else []
+        bounds += [f"{least} or more"] if least is not None else []
+        bounds += [f"at most {most}"] if most is not None else []
+        wanted = ", ".join(filter(None, ["a finite number", " and ".join(bounds), what]))
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return float(value)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Check that an option which counts something is a whole number of at least ``least``."""
+    wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
+    if count < least or isinstance(value, bool):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    if count >= 2**63:
+        raise ValueError(f"{name} must be a whole number that fits into 64 bits, got {value!r}")
+    return count
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Check that an option is True or False: any other value would count as one of them in silence."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Check that an option is one of the words it may be; suggest the nearest."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {listed}, got {value!r}{nearest(value, choices)}")
+    return value
+
+
+def nearest(word: Any, words: tuple[str, ...] | list[str]) -> str:
+    """'; did you mean …?', or nothing when no word is near."""
+    ending = [w for w in words if w.endswith(f".{word}")]  # the right layer, inside a wrapper
+    near = (ending + difflib.get_close_matches(str(word), words, n=3, cutoff=0.4))[:3]
+    return f"; did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+
+
+def check_sizes(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Check a height and a width, or one number for both."""
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise ValueError(f"{name} must be one number or two (height, width), got {value!r}")
+        return check_count(name, value[0]), check_count(name, value[1])
+    return (check_count(name, value),) * 2
+
+
+def check_batch_size(value: int | None, device: torch.device) -> int:
+    """Images in one pass; where the caller does not say, what suits the device.
+
+    On a processor little is gained beyond a few images, and memory grows with each of them: see the book's
+    page "How fast, and why". A GPU is larger.
+    """
+    if value is None:
+        return 16 if device.type == "cpu" else 64
+    return check_count("batch_size", value)
+
+
+def check_device(name: str, value: torch.device | str) -> torch.device:
+    """Check that an option names a device that this machine has."""
+    try:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        what = str(error).strip().split("\n")[0]
+        raise ValueError(f'{name} must be a device such as "cpu" or "cuda", got {value!r} ({what})') from None
+    return device
+
+
+def check_generator(generator: torch.Generator | None, device: torch.device) -> None:
+    """Check that random numbers can be drawn on the images' device."""
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"generator draws on {generator.device}, but x is on {device}; "
+            f"make it with torch.Generator('{device}')"
+        )
+
+
+# -------------------------------------------------------------------------------------------------- tensors
+
+
+def ordinary(values: Tensor) -> Tensor:
+    """The tensor without its graph; a copy if it was made in inference mode and could join no later one."""
+    with torch.inference_mode(False):
+        return values.clone() if values.is_inference() else values.detach()
+
+
+def check_tensor(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> Tensor:
+    """Check a dense tensor with one of the numbers of dimensions ``dims`` (empty: any); ``what`` says what it holds."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor of {what}, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, got {value.layout}; pass {name}.to_dense()")
+    if value.is_meta:
+        raise ValueError(f"{name} must hold values, got a tensor on the meta device, which has none")
+    if dims and value.dim() not in dims:
+        kinds = " or ".join(f"{d}-D" for d in dims)
+        raise ValueError(f"{name} must be {kinds}, {what}, got shape {tuple(value.shape)}")
+    return value
+
+
+def check_finite(name: str, values: Tensor) -> tuple[float, float]:
+    """Check that all values are finite; the least and the greatest."""
+    low, high = torch.stack(values.detach().aminmax()).tolist()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = values.numel() - int(values.isfinite().sum())
+        raise ValueError(f"{name} must be finite, got {bad} NaN or infinite values out of {values.numel()}")
+    return low, high
+
+
+def check_maps(name: str, heatmap: Tensor) -> Tensor:
+    """Check one real heatmap (H, W) or several (N, H, W): finite, and not empty."""
+    check_tensor(name, heatmap, "heatmaps (N, H, W) or one heatmap (H, W)", (2, 3))
+    if heatmap.is_complex():
+        raise ValueError(f"{name} must hold real numbers, got {heatmap.dtype}")
+    if heatmap.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(heatmap.shape)}")
+    check_finite(name, heatmap.to(torch.uint8) if heatmap.dtype == torch.bool else heatmap)
+    return heatmap
+
+
+def check_pixels(x: Tensor) -> Tensor:
+    """Check images alone: a finite, floating-point batch that is not empty; an unlikely range is said."""
+    hint = "; for a single image pass x[None]" if isinstance(x, Tensor) and x.dim() == 3 else ""
+    if hint:
+        raise ValueError(f"x must be 4-D, (N, C, H, W), got shape {tuple(x.shape)}{hint}")
+    check_tensor("x", x, "images (N, C, H, W)", (4,))
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x must hold floating-point pixels in [0, 1], got {x.dtype}; for bytes pass x / 255"
+        )
+    if x.numel() == 0:
+        raise ValueError(f"x must hold at least one image and one pixel, got an empty batch {tuple(x.shape)}")
+    low, high = check_finite("x", x)
+    if high > 2 or low < -1:  # far outside: a little noise, or a deliberate shift, is the caller's business
+        cause = "; for bytes pass x / 255" if low >= 0 and high > 16 else ""
+        cause = cause or "; is it normalised already? Normalisation is the model's first layer here"
+        warnings.warn(
+            f"x has values from {low:.4g} to {high:.4g}; images in [0, 1] are expected{cause}",
+            stacklevel=_outside(),
+        )
+    return x
+
+
+def _outside() -> int:
+    """The stack level of the caller's own code, for a warning that points there."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("xai_lib."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def check_images(model: nn.Module, x: Tensor) -> Tensor:
+    """Check the model and its images before anything runs; return the images, detached."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_pixels(x)
+    for name, module in model.named_modules():
+        _check_module(f"its module {name!r}" if name else "it", module)
+    weights = [*model.parameters(), *model.buffers()]
+    if any(nn.parameter.is_lazy(w) for w in weights):
+        raise ValueError("model must have its parameters, but makes some at its first run; run it once")
+    if any(w.is_inference() for w in weights):
+        raise ValueError(
+            "model holds inference tensors, which have no gradients; build it outside torch.inference_mode()"
+        )
+    if weights and x.device != weights[0].device:
+        device = weights[0].device
+        raise ValueError(f"x is on {x.device}, but the model is on {device}; pass x.to('{device}')")
+    types = list(dict.fromkeys(w.dtype for w in weights if w.is_floating_point()))
+    if types and x.dtype not in types and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(f"x is {x.dtype}, but the model's weights are {types[0]}; pass x.to({types[0]})")
+    return ordinary(x)
+
+
+def _check_module(what: str, module: nn.Module) -> None:
+    if module.training:
+        raise ValueError(
+            f"model must be in evaluation mode, but {what} is in training mode; call model.eval()"
+        )
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        raise ValueError(
+            f"model must treat each image by itself, but {what} keeps no running statistics and normalises "
+            "over the batch: the map of an image would depend on the others; use track_running_stats=True"
+        )
+
+
+def check_like_images(name: str, value: float | Tensor | None, x: Tensor) -> Tensor:
+    """Images given as an option (a baseline, say): zeros for None, else broadcast to the shape of ``x``."""
+    if value is None:
+        return torch.zeros_like(x)
+    if isinstance(value, Tensor) and value.device != x.device and value.dim() > 0:
+        raise ValueError(f"{name} is on {value.device}, but x is on {x.device}; pass {name}.to('{x.device}')")
+    if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+        raise ValueError(f"{name} must hold real numbers, got complex ones")
+    try:
+        given = ordinary(value) if isinstance(value, Tensor) else value
+        images = torch.as_tensor(given, dtype=x.dtype, device=x.device).broadcast_to(x.shape)
+    except (RuntimeError, TypeError, ValueError):
+        got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+        raise ValueError(
+            f"{name} must be a number or a tensor that broadcasts to x's shape {tuple(x.shape)}, got {got}"
+        ) from None
+    check_finite(name, images)
+    return images
+
+
+# --------------------------------------------------------------------------------------------------- targets
+
+
+class Classes(NamedTuple):
+    """The classes to explain, K for each image, and the highest (known on the host: no wait in a loop)."""
+
+    index: Tensor  # (N, K), int64, on the images' device
+    highest: int
+    many: bool  # whether the caller asked for K classes, so that the answer has an axis K
+
+    def of(self, images: Tensor | slice) -> "Classes":
+        """Those of some of the images."""
+        return self._replace(index=self.index[images])
+
+
+def check_target(target: Target, x: Tensor, many: bool = False) -> Classes | None:
+    """Check the target as far as can be without the model; None stays None.
+
+    ``many`` allows (N, K), K classes for each image. Whether a target is below the number of classes is only
+    known after the first forward pass: ``_model.check_range`` tells.
+    """
+    if target is None:
+        return None
+    shapes = f"({len(x)},), one class for each image" + (
+        f", or ({len(x)}, K), K classes for each" if many else ""
+    )
+    if isinstance(target, Tensor | np.ndarray) and target.ndim > 0:
+        index = _class_numbers(target, x.device)
+        fits = index.shape == (len(x),) or (many and index.dim() == 2 and len(index) == len(x))
+        if not fits or index.numel() == 0:
+            raise ValueError(
+                f"target must be an int or have the shape {shapes}; got shape {tuple(index.shape)}"
+            )
+        two_dims = index.dim() == 2
+        index = index if two_dims else index[:, None]
+    else:
+        index = _one_class(target).expand(len(x), 1).to(x.device)
+        two_dims = False
+    lowest, highest = (int(v) for v in index.aminmax())
+    if lowest < 0:
+        raise ValueError(f"target must be a class number, 0 or more, got {lowest}")
+    return Classes(index, highest, two_dims)
+
+
+def _class_numbers(target: Any, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        values = ordinary(check_tensor("target", torch.as_tensor(target), "class numbers"))
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+            raise ValueError(f"target must hold class numbers (integers), got {values.dtype}")
+        return values.to(device, torch.int64)
+
+
+def _one_class(target: Any) -> Tensor:
+    wanted = "target must be an int, a tensor (N,) of ints, or None, got"
+    dtype = getattr(target, "dtype", None)
+    if isinstance(target, bool) or dtype == torch.bool:
+        raise TypeError(f"{wanted} {'bool' if dtype is None else 'a tensor of torch.bool'}")
+    try:
+        number = operator.index(target)
+    except TypeError:
+        got = f"a tensor of {dtype}" if isinstance(target, Tensor) else type(target).__name__
+        raise TypeError(f"{wanted} {got}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"target must be a class number, got {number}")
+    with torch.inference_mode(False):
+        return torch.tensor([[number]])
+
+
+def check_range(highest: int, n_classes: int) -> None:
+    """Check that every target is a class of the model."""
+    if highest >= n_classes:
+        raise ValueError(f"target must be below the model's number of classes, {n_classes}, got {highest}")

@@ -142,7 +142,7 @@ def ordinary(values: Tensor) -> Tensor:
 
 
 def check_tensor(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> Tensor:
-    """Check a dense tensor with one of the numbers of dimensions ``dims`` (empty: any); ``what`` says what it holds."""
+    """Check a dense tensor of ``dims`` dimensions (empty: any); ``what`` says what it holds."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of {what}, got {type(value).__name__}")
     if value.layout != torch.strided:

@@ -108,7 +108,10 @@ def cam(
     head_name, linear = _model.find_layer(model, head, "head")
     with _model.left_as_found(model):
         maps, logits = _model.feature_maps(model, x, layer)
-        weight, bias = _linear_weights(head_name, linear, maps.shape[1])
+        _model.check_result(logits, model, x)
+        wide = _model.wide(maps.dtype)
+        weight, bias = (w.to(wide) for w in _linear_weights(head_name, linear, maps.shape[1]))
+        maps = maps.to(wide)
         _check_pooled(maps, weight, bias, logits)
         chosen = _model.one_hot(logits, classes).argmax(1)
         heatmap = weighted_map(weight[chosen, :, None, None], maps, relu=False)

@@ -442,7 +442,7 @@ def input_gradient(
         pixels = x if create_graph and x.requires_grad else x.detach().requires_grad_()
         logits = logits_of(model, pixels.clone())
         seed = one_hot(logits.detach(), classes)
-        if edit is not None and logits.requires_grad:
+        if edit is not None and _reaches(logits, pixels):
             edit(logits)
         # Each logit depends on its own image only, so one backward pass serves the whole batch.
         slopes = _gradient(logits, pixels, seed, create_graph)
@@ -452,6 +452,20 @@ def input_gradient(
                 "no_grad(), numpy or quantised layers? What only queries it (occlusion, LIME, RISE) works"
             )
         return slopes
+
+
+def _reaches(logits: Tensor, pixels: Tensor) -> bool:
+    """Whether a path leads from the logits to the pixels: an edit of the graph needs one."""
+    seen, stack = set(), [logits.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if getattr(node, "variable", None) is pixels:
+            return True
+        seen.add(node)
+        stack.extend(parent for parent, _ in node.next_functions)
+    return False
 
 
 class LayerGradient(NamedTuple):

@@ -427,6 +427,12 @@ def test_real_networks_with_the_channels_last(name, layer, size, better):
 
 
 @with_layer
+def test_a_layer_without_feature_maps_is_named_with_its_shape(explain):
+    message = complaint(lambda: explain(build(Plain), images(2), 1, layer="head"))
+    assert_says(message, "feature maps (2, K, h, w), but 'head' gives shape (2, 5)")
+
+
+@with_layer
 def test_tokens_are_no_maps(explain):
     class Tokens(Plain):
         def __init__(self):
@@ -441,7 +447,7 @@ def test_tokens_are_no_maps(explain):
     assert_says(message, "'tokens' gives shape (2, 12, 16)", "tokens", "unflatten")
 
 
-# ---------------------------------------------------------------------------------------- options that are shared
+# ------------------------------------------------------------------------------------ options that are shared
 
 
 @pytest.mark.parametrize(

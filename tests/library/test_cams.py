@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.architectures import Branches, Plain, Reused, Six, build, images, relative_error
-from tests.promises import assert_as_found, snapshot
 from xai_lib import (
     box_from_heatmap,
     cam,
@@ -243,17 +242,6 @@ def test_score_cam_does_what_the_paper_says(weights, device):
         assert relative_error(ours[i], expected) < 1e-12
 
 
-@pytest.mark.parametrize("weights", ["probability", "channels"])
-def test_score_cam_does_not_depend_on_batch_size(weights, device):
-    model, x = double(Plain, device), pixels(4, device=device)
-    target = torch.tensor([4, 0, 2, 2], device=device)
-    for chosen in (target, None):
-        reference = score_cam(model, x, chosen, layer=LAYER, weights=weights, batch_size=64)
-        for batch_size in (1, 2, 3, 7, 16):
-            ours = score_cam(model, x, chosen, layer=LAYER, weights=weights, batch_size=batch_size)
-            assert relative_error(ours, reference) < 1e-12
-
-
 def test_score_cam_costs_one_pass_for_each_image_and_each_live_map():
     model, x = double(Plain), pixels(3)
     with torch.no_grad():
@@ -280,17 +268,6 @@ def test_score_cam_shows_its_progress(capsys):
 
 
 # ------------------------------------------------------------------------------------------------- promises
-
-
-@every_explainer
-def test_each_image_is_explained_for_itself(explain, device):
-    model, x = double(Plain, device), pixels(4, device=device)
-    target = torch.tensor([4, 0, 0, 2], device=device)
-    together = explain(model, x, target, layer=LAYER)
-    alone = [explain(model, x[i : i + 1], int(target[i]), layer=LAYER) for i in range(4)]
-    assert relative_error(together, torch.cat(alone)) < 1e-12
-    own = explain(model, x, layer=LAYER)
-    assert relative_error(own, explain(model, x, model(x).argmax(1), layer=LAYER)) < 1e-12
 
 
 class NoWayBack(torch.autograd.Function):
@@ -347,57 +324,6 @@ def test_shape_dtype_and_detachment(n, height, width, name, dtype, upsample):
     assert (heatmap >= 0).all() or name in ("cam", "guided_grad_cam")
 
 
-@every_explainer
-def test_half_precision_runs(explain):
-    model, x = build(Plain), images(2)
-    reference = explain(model, x, 1, layer=LAYER)
-    ours = explain(model.bfloat16(), x.bfloat16(), 1, layer=LAYER)
-    assert ours.dtype == torch.bfloat16
-    assert F.cosine_similarity(ours.float().flatten(), reference.flatten(), dim=0) > 0.98
-
-
-@every_explainer
-@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt], ids=["done", "error", "interrupt"])
-def test_the_model_is_left_as_found(explain, error):
-    model, x = build(Plain), images(2)
-    model(x).square().sum().backward()  # gradients of the caller's own
-    model.features[3].weight.requires_grad_(False)
-    before = snapshot(model)
-    if error is None:
-        explain(model, x, layer=LAYER)
-        assert_as_found(model, before)
-        return
-
-    def stop(*_):
-        raise error("stopped")
-
-    handle = model.head.register_forward_hook(stop)  # the layer has run by then
-    with pytest.raises(error, match="stopped"):
-        explain(model, x, layer=LAYER)
-    handle.remove()
-    assert_as_found(model, before)
-
-
-@every_explainer
-@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_callers_grad_mode_does_not_matter(explain, around, device):
-    model, x = build(Plain).to(device), images(2, device=device)
-    reference = explain(model, x, 1, layer=LAYER)
-    with around():
-        torch.testing.assert_close(explain(model, x, 1, layer=LAYER), reference)
-        ours = explain(model, x.clone(), 1, layer=LAYER)  # an inference tensor, in inference mode
-    assert not ours.is_inference()
-    torch.testing.assert_close(ours, reference)
-
-
-@every_explainer
-def test_a_model_built_in_inference_mode_is_refused(explain):
-    with torch.inference_mode():
-        model = build(Plain)
-    with pytest.raises(ValueError, match="inference_mode"):
-        explain(model, images(2), 1, layer=LAYER)
-
-
 # ------------------------------------------------------------------------------------------- which tensor
 
 
@@ -448,13 +374,6 @@ def test_a_layer_that_passes_its_input_through_is_recorded_before_the_input_chan
     assert relative_error(grad_cam(model, x, 1, layer="same"), grad_cam(plain, x, 1, layer=LAYER)) < 1e-12
 
 
-@every_explainer
-def test_frozen_parameters_are_no_obstacle(explain):
-    model, x = build(Plain), images(2)
-    reference = explain(model, x, 1, layer=LAYER)
-    torch.testing.assert_close(explain(model.requires_grad_(False), x, 1, layer=LAYER), reference)
-
-
 class Wrapped(nn.Module):
     """A wrapper that does something: it must not be taken off."""
 
@@ -489,32 +408,6 @@ def test_a_wrapper_that_computes_stays_on():
 
 
 # ---------------------------------------------------------------------------------------------------- errors
-
-
-@every_explainer
-@pytest.mark.parametrize(
-    "layer, message",
-    [
-        ("features.99", "layer 'features.99' is not a module of the model; did you mean 'features"),
-        ("feature.7", "did you mean 'features.7'"),
-        ("", "layer '' is not a module"),
-        (nn.ReLU(), "not part of this model"),
-    ],
-)
-def test_an_unknown_layer_raises_before_any_forward_pass(explain, layer, message):
-    model, x = build(Plain), images(2)
-    model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
-    with pytest.raises(ValueError, match=message):
-        explain(model, x, 1, layer=layer)
-    with pytest.raises(TypeError, match="dotted name, got int"):
-        explain(model, x, 1, layer=7)
-
-
-@by_layer
-def test_a_layer_without_feature_maps_is_named_with_its_shape(explain):
-    model, x = build(Plain), images(2)
-    with pytest.raises(ValueError, match=r"feature maps \(2, K, h, w\), but 'head' gives shape \(2, 5\)"):
-        explain(model, x, 1, layer="head")
 
 
 @every_explainer
@@ -605,26 +498,6 @@ def test_the_head_may_lack_a_bias_or_be_a_convolution():
         cam(convolution, x, 1, layer="features", head="head.1"),
         cam(linear, x, 1, layer="features", head="head"),
     )
-
-
-@every_explainer
-@pytest.mark.parametrize(
-    "change, error, message",
-    [
-        (lambda m, x: (m, x[0], 1), ValueError, r"4-D.*pass x\[None\]"),
-        (lambda m, x: (m, (255 * x).byte(), 1), ValueError, "floating-point"),
-        (lambda m, x: (m, x / 0, 1), ValueError, "finite"),
-        (lambda m, x: (m, x[:0], 1), ValueError, "empty"),
-        (lambda m, x: (m, x, 5), ValueError, "below the model's number of classes, 5, got 5"),
-        (lambda m, x: (m, x, -1), ValueError, "0 or more"),
-        (lambda m, x: (m, x, torch.tensor([1, 2, 3])), ValueError, r"shape \(2,\)"),
-        (lambda m, x: (m, x, 1.5), TypeError, "int"),
-        (lambda m, x: (m.train(), x, 1), ValueError, "evaluation mode"),
-    ],
-)
-def test_bad_input_is_named(explain, change, error, message):
-    with pytest.raises(error, match=message):
-        explain(*change(build(Plain), images(2)), layer=LAYER)
 
 
 def test_score_cams_own_options_are_checked():

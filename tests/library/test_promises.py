@@ -146,6 +146,63 @@ def test_images_of_any_size_and_channels(explain, channels, size):
     assert explain(model, x, 1).shape == explain.shape(x)
 
 
+class OnePixel(nn.Module):
+    """A network that any image fits, down to one pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(*[nn.Identity()] * 7, nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU()))
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+@every_explainer
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (513, 257)])
+def test_images_of_one_pixel_and_large_odd_ones(explain, size):
+    one = size == (1, 1)
+    if explain.name in ("lime", "shapley") and one:
+        options = {"n_samples": 4}
+    else:
+        options = {"rise": {"grid": 1}, "occlusion": {"window": min(size[0], 128)}}.get(explain.name, {})
+    options |= {"upsample": True} if "upsample" in explain.flags else {}
+    x = images(1, size)
+    assert explain(build(OnePixel), x, 1, **options).shape == explain.shape(x)
+
+
+@some(random=False)
+def test_a_batch_of_forty_is_forty_images(explain):
+    model, x = build(Plain).double(), images(40, dtype=torch.float64)
+    together = explain(model, x, 1)
+    same(together, torch.cat([explain(model, image[None], 1) for image in x]), 1e-9)
+
+
+class Explained(torch.utils.data.Dataset):
+    """Explains each image in the worker that loads it."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        torch.set_num_threads(1)
+        return xai_lib.grad_cam(build(Plain), images(3)[i : i + 1], 1, layer="features.7")[0]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_explaining_inside_a_data_loader(context):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a forked child has no thread pool
+    try:
+        loader = torch.utils.data.DataLoader(
+            Explained(), batch_size=3, num_workers=1, multiprocessing_context=context
+        )
+        (maps,) = list(loader)
+    finally:
+        torch.set_num_threads(threads)
+    same(maps, xai_lib.grad_cam(build(Plain), images(3), 1, layer="features.7"))
+
+
 @every_explainer
 def test_the_memory_format_of_the_images_does_not_matter(explain):
     model, wide = build(Plain), images(2, (17, 42))

@@ -14,13 +14,13 @@ PORT     ?= 8888
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml xai_course/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,test]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,test]" -e ./xai_course
 	@touch $@
 
 book: $(READY)  ## build the book, and say where it is
@@ -49,5 +49,5 @@ bench: $(READY)  ## time every heavy method against its peers and against the ba
 	@$(BIN)/python benchmarks/run.py --device $(or $(DEVICE),cpu)
 
 clean:  ## remove what was built (not the environment)
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis build *.egg-info xai_course/build xai_course/*.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""What makes the methods of ``xai_lib`` a course: checks of the exercises, explorers and quizzes."""
+"""What makes the methods of ``xai_lib`` a course: checks, explorers, quizzes, and what a teacher needs."""

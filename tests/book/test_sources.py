@@ -131,7 +131,7 @@ def test_identifiers_are_unique_across_the_book():
 
 
 def shown_ids(folder: Path) -> list[str]:
-    """The questions that the notebooks of a chapter show, from their calls of ``widgets.quiz``."""
+    """The questions that the notebooks of a chapter show, from their calls of ``quizzes.quiz``."""
     ids: list[str] = []
     for source in sorted(folder.glob("*.md")):
         for cell in jupytext.read(source).cells:

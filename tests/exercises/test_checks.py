@@ -1,10 +1,14 @@
 """The framework of the checks: what it catches, and how it says it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import wrong_ch04
 
-from xai_course.checks import Result, _framework, available, check
+import xai_course
+import xai_lib
+from xai_course.checks import Result, available, check, registry
 
 
 def right(model, x, target):
@@ -67,7 +71,7 @@ def test_identifiers_are_in_the_order_of_the_chapters():
 
 def test_an_identifier_is_given_once():
     with pytest.raises(ValueError, match=r"'2\.1' has a check already"):
-        _framework.exercise("2.1", "again")(lambda answer: "")
+        registry.exercise("2.1", "again")(lambda answer: "")
 
 
 def test_a_call_instead_of_a_function_is_explained():
@@ -92,6 +96,37 @@ def test_an_exception_shows_the_readers_own_line_and_its_usual_cause():
     assert "RuntimeError" in result.message
     assert "in answer" in result.code and "torch.autograd.grad(logits.sum(), x)[0]" in result.code
     assert "requires_grad_(True)" in result.look
+
+
+def test_the_line_shown_is_the_readers_and_not_the_librarys():
+    def answer(model, x, target):
+        return xai_lib.gradient(model, x, target="cat")
+
+    result = check("2.1", answer)
+    assert result.status == "wrong" and "target must be an int" in result.message
+    assert "in answer" in result.code and 'target="cat"' in result.code
+
+
+def test_the_line_shown_is_the_readers_and_not_the_checks():
+    """The function that the check of 2.3 hands in raises what the reader gives to it."""
+
+    def answer(grad, x, n_samples, noise, generator):
+        return grad("no image")
+
+    result = check("2.3", answer)
+    assert result.status == "wrong"
+    assert "in answer" in result.code and 'grad("no image")' in result.code
+
+
+@pytest.mark.parametrize("package", [xai_lib, xai_course])
+def test_a_folder_whose_name_begins_like_ours_is_the_readers(package):
+    """``xai_lib_homework/`` beside ``xai_lib/``."""
+    folder = Path(next(iter(package.__path__)))
+    names = {}
+    for file in (folder.with_name(folder.name + "_homework") / "mine.py", folder / "ours.py"):
+        exec(compile("def answer(model, x, target):\n    return 1 / 0\n", str(file), "exec"), names)
+        code = check("2.1", names["answer"]).code
+        assert code == ("line 2, in answer" if file.name == "mine.py" else "")
 
 
 @pytest.mark.parametrize(

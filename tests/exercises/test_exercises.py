@@ -12,11 +12,12 @@ import exercise_pages as pages
 import pytest
 
 from xai_course.checks import available, check
+from xai_course.classroom import page, tags, without_solutions
 
 EXERCISES = [
     pytest.param(path, identifier, id=identifier)
     for path in pages.PAGES
-    for identifier in pages.page(path).exercises
+    for identifier in page(path).exercises
 ]
 PAGES = [pytest.param(path, id=path.parent.name) for path in pages.PAGES]
 
@@ -32,29 +33,29 @@ def also_right(chapter: int) -> dict:
 WRONG = [
     pytest.param(identifier, wrong, id=f"{identifier}-{wrong.name}")
     for path in pages.PAGES
-    for identifier, several in planted(pages.page(path).chapter).items()
+    for identifier, several in planted(page(path).chapter).items()
     for wrong in several
 ]
 RIGHT = [
     pytest.param(identifier, answers, id=f"{identifier}-{number}")
     for path in pages.PAGES
-    for identifier, several in also_right(pages.page(path).chapter).items()
+    for identifier, several in also_right(page(path).chapter).items()
     for number, answers in enumerate(several, 1)
 ]
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_exercise_has_a_check_and_every_check_an_exercise(path):
-    page = pages.page(path)
-    checks = [name for name in available() if int(name.split(".")[0]) == page.chapter]
-    assert list(page.exercises) == checks
-    assert sorted(planted(page.chapter)) == sorted(checks)
+    found = page(path)
+    checks = [name for name in available() if int(name.split(".")[0]) == found.chapter]
+    assert list(found.exercises) == checks
+    assert sorted(planted(found.chapter)) == sorted(checks)
 
 
 @pytest.mark.parametrize(("path", "identifier"), EXERCISES)
 def test_the_stub_runs_and_counts_as_not_attempted(path, identifier):
     stubs, _ = pages.results(path)
-    assert "..." in pages.page(path).exercises[identifier].stub
+    assert "..." in page(path).exercises[identifier].stub
     assert stubs[identifier].status == "not attempted", stubs[identifier]
 
 
@@ -67,7 +68,7 @@ def test_the_solution_passes(path, identifier):
 
 @pytest.mark.parametrize(("path", "identifier"), EXERCISES)
 def test_the_solution_leaves_the_readers_names_alone(path, identifier):
-    exercise = pages.page(path).exercises[identifier]
+    exercise = page(path).exercises[identifier]
     given = set(re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.stub, flags=re.MULTILINE))
     solution = set(re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.solution, flags=re.MULTILINE))
     assert given and solution and not given & solution
@@ -75,7 +76,7 @@ def test_the_solution_leaves_the_readers_names_alone(path, identifier):
 
 @pytest.mark.parametrize(("path", "identifier"), EXERCISES)
 def test_the_page_gives_dots_minutes_and_three_hints(path, identifier):
-    text = pages.page(path).exercises[identifier].text
+    text = page(path).exercises[identifier].text
     assert re.search(r"(●○○|●●○|●●●) · \d+ minutes", text)
     assert re.findall(r"^:::\{dropdown\} Hint (\d)\n(?:.+\n|\n)+?:::$", text, flags=re.M) == ["1", "2", "3"]
 
@@ -108,11 +109,11 @@ def test_a_right_answer_passes_however_it_is_written(identifier, answers):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_the_edition_without_solutions_runs_and_gives_nothing_away(path):
-    handed_out = pages.without_solutions(path)
-    assert not any("solution" in pages.tags(cell) for cell in handed_out.cells)
+    handed_out = without_solutions(page(path).notebook)
+    assert not any("solution" in tags(cell) for cell in handed_out.cells)
     text = "\n".join(cell.source for cell in handed_out.cells)
     stated = {line.strip() for line in text.splitlines()}
-    for exercise in pages.page(path).exercises.values():
+    for exercise in page(path).exercises.values():
         names = re.findall(r"^(?:def|class) (\w+)|^(\w+) =", exercise.solution, flags=re.MULTILINE)
         assert not [name for pair in names for name in pair if name and re.search(rf"\b{name}\b", text)]
         lines = [line.strip() for line in exercise.solution.splitlines() if len(line.strip()) > 30]
@@ -122,5 +123,5 @@ def test_the_edition_without_solutions_runs_and_gives_nothing_away(path):
     for cell in handed_out.cells:
         if cell.cell_type == "code":
             value = pages.run(cell.source, names)
-            if "check" in pages.tags(cell):
+            if "check" in tags(cell):
                 assert value.status == "not attempted"

@@ -4,9 +4,12 @@
 >>> check("2.1", ...)
 2.1 · not attempted yet. Replace each `...` by your own code, run that cell, then run this one again.
 
-How to write a chapter's checks is told, with an example, in ``_framework.py``.
+How to write a chapter's checks is told, with an example, in ``registry.py``. What they share stands in rooms:
+``verdicts``, ``registry``, ``judging`` (what is asked of an answer), ``inputs`` (what it is asked with),
+``reader`` (running the reader's code) and ``advice`` (on what it raises).
 """
 
-from ._framework import Result, available, check
+from .registry import available, check
+from .verdicts import Result
 
 __all__ = ["Result", "available", "check"]

@@ -12,20 +12,10 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from ._framework import (
-    Mistake,
-    Watched,
-    compare,
-    exercise,
-    expect,
-    fail,
-    normal,
-    numbers,
-    run,
-    tensor,
-    then,
-    uniform,
-)
+from .inputs import Watched, normal, uniform
+from .judging import Mistake, compare, expect, fail, numbers, tensor, then
+from .reader import run
+from .registry import exercise
 
 
 def _up(grid: Tensor, size: tuple[int, int], mode: str = "bilinear", **how: bool) -> Tensor:

@@ -11,21 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ._framework import (
-    Mistake,
-    Watched,
-    attempted,
-    close,
-    compare,
-    exercise,
-    expect,
-    fail,
-    normal,
-    numbers,
-    tensor,
-    then,
-    uniform,
-)
+from .inputs import Watched, normal, uniform
+from .judging import Mistake, attempted, close, compare, expect, fail, numbers, tensor, then
+from .registry import exercise
 
 # Readers may work in float32 here and there; every mistake is farther off than this.
 _TOLERANCE = 2e-5

@@ -1,13 +1,13 @@
-r"""Things to move and to answer on a page: explorers, quizzes, live controls.
+r"""Things to move on a page: explorers over frames, and live controls.
 
 The static page has no kernel. So an explorer is computed beforehand, frame by frame, and carries two faces:
 an ipywidgets view where a kernel runs, and self-contained HTML elsewhere (a native slider, nothing fetched).
 
 >>> import numpy as np
->>> from xai_course import widgets
+>>> from xai_course import explorers
 >>> images = [np.full((8, 8, 3), level) for level in (0.2, 0.8)]
 >>> captions = ["Little light.", "Much light."]
->>> widgets.frames(images, ["dark", "light"], captions, title="Light", alt="A grey square")
+>>> explorers.frames(images, ["dark", "light"], captions, title="Light", alt="A grey square")
 <explorer "Light": 2 frames>
 """
 
@@ -16,13 +16,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import html
-import importlib.resources
 import io
-import json
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -33,9 +28,8 @@ from PIL import Image
 
 from xai_lib import viz
 
-from . import _page
+from ._page import Displayed, escape, script, script_json, style
 
-WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 Frame = Figure | viz.Picture
 
 
@@ -104,27 +98,6 @@ def frames(
     )
 
 
-def quiz(path: str | Path, *ids: str, shuffle: bool = True) -> Quiz:
-    """Show some questions of a chapter's quiz file, in the order of ``ids``.
-
-    The questions are drawn and graded by jupyterquiz; its colours follow the page's light or dark theme, and
-    answers are buttons that a keyboard and a screen reader can use.
-
-    Args:
-        path: a JSON list of jupyterquiz questions, each with an extra key ``"id"``; beside the notebook.
-        ids: the questions to show; none means all.
-        shuffle: whether each reader sees the answers in another order.
-
-    Raises:
-        ValueError: if the file has no question of that id.
-    """
-    questions = {question["id"]: question for question in json.loads(Path(path).read_text(encoding="utf-8"))}
-    unknown = [name for name in ids if name not in questions]
-    if unknown:
-        raise ValueError(f"{path} has no question {', '.join(unknown)}; it has {', '.join(questions)}")
-    return Quiz([questions[name] for name in ids or questions], shuffle)
-
-
 def interact(function: Callable[..., Any], **controls: Any) -> Live:
     """Call a function again whenever its reader moves a control; needs a kernel.
 
@@ -138,26 +111,7 @@ def interact(function: Callable[..., Any], **controls: Any) -> Live:
     return Live(function, controls)
 
 
-class _Displayed:
-    """What a notebook shows: HTML for every page, and a widget where a kernel runs."""
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html()}
-        widget = self.widget() if _has_kernel() else None
-        if widget is not None:
-            bundle[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-        return bundle
-
-    def html(self) -> str:
-        """Self-contained HTML."""
-        raise NotImplementedError
-
-    def widget(self) -> Any:
-        """An ipywidgets view, or None if the HTML does as well."""
-        return None
-
-
-class Frames(_Displayed):
+class Frames(Displayed):
     """An explorer over precomputed frames; made by :func:`frames`."""
 
     def __init__(
@@ -188,22 +142,22 @@ class Frames(_Displayed):
         # The first frame is in the image already: it is not stored twice.
         data = {"src": ["", *sources[1:]], "alt": self.alts, "caption": self.captions, "labels": self.labels}
         sliders = "".join(
-            f'<label class="xw-slider"><span>{_escape(name)}: <output>{_escape(axis[0])}</output></span>'
+            f'<label class="xw-slider"><span>{escape(name)}: <output>{escape(axis[0])}</output></span>'
             f'<input type="range" min="0" max="{len(axis) - 1}" value="0" step="1" '
-            f'aria-label="{_escape(name)}" aria-valuetext="{_escape(axis[0])}"></label>'
+            f'aria-label="{escape(name)}" aria-valuetext="{escape(axis[0])}"></label>'
             for name, axis in zip(self.names, self.labels, strict=True)
         )
         width, height = self.size
         return (
             f'<figure class="xw-frames" data-explorer="{self.key()}" role="group" '
-            f'aria-label="Explorer: {_escape(self.title)}"><style>{_css("frames")}</style>'
-            f'<p class="xw-title">{_escape(self.title)}</p>'
-            f'<img class="xw-image" src="{sources[0]}" alt="{_escape(self.alts[0])}" '
+            f'aria-label="Explorer: {escape(self.title)}"><style>{style("frames")}</style>'
+            f'<p class="xw-title">{escape(self.title)}</p>'
+            f'<img class="xw-image" src="{sources[0]}" alt="{escape(self.alts[0])}" '
             f'width="{width}" height="{height}">'
             f'<div class="xw-controls" hidden>{sliders}</div>'
-            f'<figcaption aria-live="polite">{_escape(self.captions[0])}</figcaption>'
+            f'<figcaption aria-live="polite">{escape(self.captions[0])}</figcaption>'
             f"<noscript><p>Scripts are off: this is the first of {len(self.images)} frames.</p></noscript>"
-            f"<script>{_page.FRAMES_SCRIPT.replace('__DATA__', _script_json(data))}</script></figure>"
+            f"<script>{script('frames.js').replace('__DATA__', script_json(data))}</script></figure>"
         )
 
     def key(self) -> str:
@@ -219,7 +173,7 @@ class Frames(_Displayed):
 
         image = ipywidgets.Image(value=self.images[0][1], format=self.images[0][0])
         image.layout = {"width": f"{self.size[0]}px", "max_width": "100%", "object_fit": "contain"}
-        caption = ipywidgets.HTML(_escape(self.captions[0]))
+        caption = ipywidgets.HTML(escape(self.captions[0]))
         sliders = [
             ipywidgets.SelectionSlider(
                 options=[(label, i) for i, label in enumerate(axis)],
@@ -236,11 +190,11 @@ class Frames(_Displayed):
                 index = index * len(axis) + slider.value
             image.format, image.value = self.images[index]
             image.alt = self.alts[index]
-            caption.value = _escape(self.captions[index])
+            caption.value = escape(self.captions[index])
 
         for slider in sliders:
             slider.observe(show, "value")
-        return ipywidgets.VBox([ipywidgets.HTML(f"<b>{_escape(self.title)}</b>"), image, *sliders, caption])
+        return ipywidgets.VBox([ipywidgets.HTML(f"<b>{escape(self.title)}</b>"), image, *sliders, caption])
 
     def _labels_at(self, index: int) -> list[str]:
         if len(self.labels) == 1:
@@ -249,43 +203,7 @@ class Frames(_Displayed):
         return [self.labels[0][row], self.labels[1][column]]
 
 
-class Quiz(_Displayed):
-    """Questions drawn by jupyterquiz; made by :func:`quiz`."""
-
-    def __init__(self, questions: Sequence[dict[str, Any]], shuffle: bool = True) -> None:
-        self.questions, self.shuffle = list(questions), shuffle
-
-    def __repr__(self) -> str:
-        return f"<quiz: {', '.join(question['id'] for question in self.questions)}>"
-
-    def html(self) -> str:
-        """The questions, jupyterquiz's scripts inlined, and our layer over them."""
-        script = (
-            _page.QUIZ_SCRIPT.replace("__ENGINE__", _quiz_engine())
-            .replace("__A11Y__", _quiz_accessible())
-            .replace("__DATA__", _script_json(self.questions))
-        )
-        count = len(self.questions)
-        return (
-            f'<div class="xw-quiz tex2jax_process" role="group" aria-label="Quiz, '
-            f'{count} question{"s" if count > 1 else ""}" data-questions="'
-            f'{_escape(" ".join(question["id"] for question in self.questions))}" '
-            f'data-shufflequestions="False" data-shuffleanswers="{self.shuffle}" '
-            f'data-preserveresponses="false" data-numquestions="{count}" data-maxwidth="720">'
-            f"<style>{_css('quiz')}</style><noscript>{self._plain()}</noscript>"
-            f"<script>{script}</script></div>"
-        )
-
-    def _plain(self) -> str:
-        """The questions without feedback, for pages where scripts are off."""
-        items = ""
-        for question in self.questions:
-            answers = "".join(f"<li>{a['answer']}</li>" for a in question["answers"] if "answer" in a)
-            items += f"<li>{question['question']}{f'<ul>{answers}</ul>' if answers else ''}</li>"
-        return f"<p>Scripts are off, so answers cannot be checked here.</p><ol>{items}</ol>"
-
-
-class Live(_Displayed):
+class Live(Displayed):
     """A function under controls; made by :func:`interact`."""
 
     def __init__(self, function: Callable[..., Any], controls: dict[str, Any]) -> None:
@@ -296,9 +214,9 @@ class Live(_Displayed):
 
     def html(self) -> str:
         """A note: without a kernel there is nothing to call."""
-        names = ", ".join(f"<b>{_escape(name.replace('_', ' '))}</b>" for name in self.controls)
+        names = ", ".join(f"<b>{escape(name.replace('_', ' '))}</b>" for name in self.controls)
         return (
-            f'<div class="xw-note"><style>{_css("note")}</style><p>Live explorer over {names}. '
+            f'<div class="xw-note"><style>{style("note")}</style><p>Live explorer over {names}. '
             "It computes as you move it: run the notebook to use it (Start here says how).</p></div>"
         )
 
@@ -332,15 +250,6 @@ class Live(_Displayed):
         return ipywidgets.VBox([*controls.values(), result])
 
 
-def _has_kernel() -> bool:
-    """Whether this Python serves a notebook (and not a plain script, a doctest or a terminal)."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None
-
-
 def _captured(function: Callable[..., Any], values: dict[str, Any]) -> list[Any]:
     """What a call prints and draws, as widgets. An error is shown where its reader looks, not in a log."""
     import ipywidgets
@@ -355,7 +264,7 @@ def _captured(function: Callable[..., Any], values: dict[str, Any]) -> list[Any]
                 print(f"{type(error).__name__}: {error}")
         drawn = [plt.figure(number) for number in plt.get_fignums() if number not in before]
     images = [_encode(figure) for figure in drawn]
-    text = [ipywidgets.HTML(f"<pre>{_escape(printed.getvalue())}</pre>")] if printed.getvalue() else []
+    text = [ipywidgets.HTML(f"<pre>{escape(printed.getvalue())}</pre>")] if printed.getvalue() else []
     pictures = [
         ipywidgets.Image(value=data, format=kind, layout={"width": f"{width}px", "max_width": "100%"})
         for (kind, data), (width, _) in images
@@ -395,32 +304,3 @@ def _shape(rows: Sequence[Sequence[Any]]) -> tuple[int, ...]:
     """(rows, columns), or the rows' lengths if they differ."""
     lengths = {len(row) for row in rows}
     return (len(rows), *lengths) if len(lengths) == 1 else tuple(len(row) for row in rows)
-
-
-def _escape(text: str) -> str:
-    return html.escape(text, quote=True)
-
-
-def _script_json(data: Any) -> str:
-    """JSON that may stand inside a script element: no text in it can close that element."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _quiz_engine() -> str:
-    """jupyterquiz's own scripts for the kinds of question we use, comments and indentation left out."""
-    folder = importlib.resources.files("jupyterquiz") / "js"
-    names = ("helpers.js", "multiple_choice.js", "numeric.js", "show_questions.js")
-    source = "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
-    source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
-    lines = (line.strip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
-
-
-def _quiz_accessible() -> str:
-    return "\n".join(line.strip() for line in _page.QUIZ_ACCESSIBLE.splitlines() if line.strip())
-
-
-def _css(part: str) -> str:
-    return re.sub(
-        r"\s+", " ", _page.CSS_VARIABLES.replace("__ROOT__", f".xw-{part}") + _page.CSS[part]
-    ).strip()

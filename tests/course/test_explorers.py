@@ -1,4 +1,4 @@
-"""What an explorer and a quiz put on a page."""
+"""What an explorer puts on a page, and what it does under a kernel."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from xai_course import widgets
+from xai_course import _page, explorers
 from xai_lib import viz
 
 IMAGES = [np.full((16, 16, 3), level) for level in (0.1, 0.5, 0.9)]
@@ -21,7 +21,7 @@ CAPTIONS = ["Dark.", "Grey.", "Light."]
 
 def explorer(**changes):
     given = {"figures": IMAGES, "labels": LABELS, "captions": CAPTIONS, "title": "Light", "alt": "A square."}
-    return widgets.frames(**{**given, **changes})
+    return explorers.frames(**{**given, **changes})
 
 
 def page(shown) -> BeautifulSoup:
@@ -82,7 +82,7 @@ def test_figures_are_closed_and_small():
     plt.close("all")
     rng = np.random.default_rng(0)
     figures = [viz.panels([IMAGES[0], rng.random((64, 64))], colorbar="noise") for _ in range(6)]
-    shown = widgets.frames(figures, list("abcdef"), list("ABCDEF"), title="Noise", alt="Grey noise.")
+    shown = explorers.frames(figures, list("abcdef"), list("ABCDEF"), title="Noise", alt="Grey noise.")
     assert plt.get_fignums() == []
     assert len(shown.html()) < 400_000
 
@@ -105,51 +105,13 @@ def test_bad_explorers_are_named(changes, message):
         explorer(**changes)
 
 
-@pytest.fixture
-def quiz_file(tmp_path):
-    answers = [
-        {"answer": "4", "correct": True, "feedback": "Yes."},
-        {"answer": "</script>5", "correct": False, "feedback": "No."},
-    ]
-    questions = [
-        {"id": f"1.q.{i}", "type": "multiple_choice", "question": f"Question {i}?", "answers": answers}
-        for i in range(3)
-    ]
-    path = tmp_path / "quiz.json"
-    path.write_text(json.dumps(questions))
-    return path
-
-
-def test_a_quiz_shows_what_was_asked_for_in_that_order(quiz_file):
-    html = page(widgets.quiz(quiz_file, "1.q.2", "1.q.0"))
-    assert html.div["data-questions"] == "1.q.2 1.q.0"
-    assert [li.contents[0] for li in html.noscript.select("ol > li")] == ["Question 2?", "Question 0?"]
-    assert len(html.find_all("script")) == 1
-
-
-def test_a_quiz_without_names_shows_all(quiz_file):
-    assert repr(widgets.quiz(quiz_file)) == "<quiz: 1.q.0, 1.q.1, 1.q.2>"
-
-
-def test_an_unknown_question_is_named(quiz_file):
-    with pytest.raises(ValueError, match=r"no question 1\.q\.9; it has 1\.q\.0"):
-        widgets.quiz(quiz_file, "1.q.9")
-
-
-def test_a_quiz_hides_the_pages_mathjax_from_jupyterquiz(quiz_file):
-    """jupyterquiz would load MathJax from another host while the page's own is still starting."""
-    script = page(widgets.quiz(quiz_file)).script.string
-    assert "MathJax = undefined" in script
-    assert script.index("MathJax = undefined") < script.index("function show_questions")
-
-
 def test_without_a_kernel_there_is_no_widget():
     assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html"}
 
 
 def test_under_a_kernel_there_are_both(monkeypatch):
-    monkeypatch.setattr(widgets, "_has_kernel", lambda: True)
-    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html", widgets.WIDGET_MIME}
+    monkeypatch.setattr(_page, "has_kernel", lambda: True)
+    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html", _page.WIDGET_MIME}
 
 
 def test_the_kernels_view_moves_with_its_slider():
@@ -167,7 +129,7 @@ def test_live_controls_call_the_function_again_and_show_what_it_prints_and_draws
         viz.panels([np.full((8, 8), level)])
         plt.show()
 
-    live = widgets.interact(draw, level=(0, 10, 1))
+    live = explorers.interact(draw, level=(0, 10, 1))
     assert "level" in page(live).text
     slider, result = live.widget().children
     slider.value = 7
@@ -177,7 +139,7 @@ def test_live_controls_call_the_function_again_and_show_what_it_prints_and_draws
 
 
 def test_live_controls_show_an_error_where_the_reader_looks():
-    live = widgets.interact(lambda level: 1 / level, level=(0, 2, 1))
+    live = explorers.interact(lambda level: 1 / level, level=(0, 2, 1))
     slider, result = live.widget().children
     slider.value = 0
     assert "ZeroDivisionError" in result.children[0].value

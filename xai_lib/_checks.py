@@ -10,6 +10,7 @@ import numbers
 import operator
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,14 +109,38 @@ def check_batch_size(value: int | None, device: torch.device) -> int:
     return check_count("batch_size", value)
 
 
+def check_probabilities(
+    name: str, value: Mapping[str, float] | None, keys: tuple[str, ...]
+) -> dict[str, float]:
+    """Check probabilities by name, such as ``{"star": 0.99}``; None is none of them."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name} must be a dict from names to probabilities, such as {{{keys[0]!r}: 0.5}}, or None, "
+            f"got {value!r}"
+        )
+    for key in value:
+        if key not in keys:
+            listed = ", ".join(map(repr, keys))
+            raise ValueError(f"{name} must name some of {listed}, got {key!r}{nearest(key, keys)}")
+    return {
+        key: check_number(f"{name}[{key!r}]", share, least=0, most=1, what="a probability")
+        for key, share in value.items()
+    }
+
+
 def check_device(name: str, value: torch.device | str) -> torch.device:
-    """Check that an option names a device that this machine has."""
+    """Check that an option names a device that this machine has, and that holds values."""
+    wanted = f'{name} must be a device such as "cpu" or "cuda"'
     try:
         device = torch.device(value)
         torch.empty(0, device=device)
     except (RuntimeError, TypeError, AssertionError) as error:
         what = str(error).strip().split("\n")[0]
-        raise ValueError(f'{name} must be a device such as "cpu" or "cuda", got {value!r} ({what})') from None
+        raise ValueError(f"{wanted}, got {value!r} ({what})") from None
+    if device.type == "meta":
+        raise ValueError(f"{wanted}, got {value!r}, where tensors hold no values")
     return device
 
 
@@ -142,7 +167,7 @@ def ordinary(values: Tensor) -> Tensor:
 
 
 def check_tensor(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> Tensor:
-    """Check a dense tensor with one of the numbers of dimensions ``dims`` (empty: any); ``what`` says what it holds."""
+    """Check a dense tensor of one of the numbers of dimensions ``dims`` (empty: any); ``what`` it holds."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of {what}, got {type(value).__name__}")
     if value.layout != torch.strided:
@@ -152,6 +177,37 @@ def check_tensor(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -
     if dims and value.dim() not in dims:
         kinds = " or ".join(f"{d}-D" for d in dims)
         raise ValueError(f"{name} must be {kinds}, {what}, got shape {tuple(value.shape)}")
+    return value
+
+
+def check_real(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> Tensor:
+    """Check a dense tensor of finite floating-point numbers that is not empty."""
+    check_tensor(name, value, what, dims)
+    if not value.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers, got {value.dtype}; pass {name}.float()")
+    if value.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(value.shape)}")
+    check_finite(name, value)
+    return value
+
+
+def check_boxes(name: str, value: Any) -> Tensor:
+    """Check boxes (..., 4): real, finite, not inside out; no boxes at all, or without area, are fine."""
+    check_tensor(name, value, "boxes (..., 4) as x0, y0, x1, y1")
+    if value.dim() == 0 or value.shape[-1] != 4:
+        raise ValueError(
+            f"{name} must have the shape (..., 4), boxes as x0, y0, x1, y1, got {tuple(value.shape)}"
+        )
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must hold real numbers, got {value.dtype}")
+    if value.numel():
+        check_finite(name, value)
+    reversed_ = (value[..., :2] > value[..., 2:]).any(-1)
+    if reversed_.any():
+        raise ValueError(
+            f"{name} must have x0 <= x1 and y0 <= y1, got {value[reversed_][0].tolist()}; "
+            "boxes are x0, y0, x1, y1, not a corner with width and height"
+        )
     return value
 
 

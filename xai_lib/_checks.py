@@ -220,14 +220,16 @@ def check_finite(name: str, values: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def check_maps(name: str, heatmap: Tensor) -> Tensor:
-    """Check one real heatmap (H, W) or several (N, H, W): finite, and not empty."""
+def check_maps(name: str, heatmap: Tensor, masks: bool = True) -> Tensor:
+    """Check one real heatmap (H, W) or several (N, H, W): finite, not empty; ``masks``: bools are fine."""
     check_tensor(name, heatmap, "heatmaps (N, H, W) or one heatmap (H, W)", (2, 3))
-    if heatmap.is_complex():
-        raise ValueError(f"{name} must hold real numbers, got {heatmap.dtype}")
+    if heatmap.is_complex() or (heatmap.dtype == torch.bool and not masks):
+        hint = "" if heatmap.is_complex() else f"; for a mask pass {name}.float()"
+        raise ValueError(f"{name} must hold real numbers, got {heatmap.dtype}{hint}")
     if heatmap.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {tuple(heatmap.shape)}")
-    check_finite(name, heatmap.to(torch.uint8) if heatmap.dtype == torch.bool else heatmap)
+    if heatmap.dtype != torch.bool:
+        check_finite(name, heatmap)
     return heatmap
 
 

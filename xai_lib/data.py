@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from xai_lib import _checks
 
 # name: title, licence, source; the facts stand in scikit-image's documentation of skimage.data
 PHOTOS = {
@@ -51,14 +55,14 @@ def load_photo(name: str, size: int = 224) -> Tensor:
         One image as a batch, :math:`(1, 3, S, S)`, in [0, 1].
 
     Raises:
-        ValueError: if there is no such photograph, or ``size`` is not a positive whole number.
+        ValueError: if there is no such photograph, or ``size`` is not a positive whole number (a TypeError
+            if it is no whole number at all).
 
     >>> load_photo("cat").shape
     torch.Size([1, 3, 224, 224])
     """
-    if name not in _FILES:
-        raise ValueError(f"name: no photograph is called {name!r}; there are {', '.join(PHOTOS)}")
-    size = _whole("size", size, least=1)
+    _checks.check_choice("name", name, tuple(PHOTOS))
+    size = _checks.check_count("size", size)
     import skimage
     from PIL import Image
 
@@ -121,7 +125,8 @@ def shapes(
 
     The scenes depend on ``seed`` and ``n`` only: with another ``watermark`` or ``shortcut``, the same seed
     gives the same pixels everywhere but under the tag or the mark. So ``shapes(n, seed=s)`` and
-    ``shapes(n, seed=s, watermark={"star": 1.0})`` are exact counterfactuals of each other.
+    ``shapes(n, seed=s, watermark={"star": 1.0})`` are exact counterfactuals of each other. Another ``n``
+    gives other scenes altogether, since a shuffle of all ``n`` deals out the classes.
 
     Args:
         n: number of scenes.
@@ -136,24 +141,58 @@ def shapes(
         A :class:`Shapes`.
 
     Raises:
-        ValueError: if ``n``, ``size`` or ``seed`` is not a whole number or too small, or a class name or a
-            probability in ``watermark`` or ``shortcut`` is not one.
+        ValueError: if ``n``, ``size`` or ``seed`` is too small, a class name or a probability in
+            ``watermark`` or ``shortcut`` is not one, or this machine has no such ``device``.
+        TypeError: if a number is not a whole one, or ``watermark`` or ``shortcut`` is no dict.
 
     >>> scenes = shapes(16, watermark={"star": 1.0})
     >>> scenes.images.shape, int(scenes.tagged.sum())
     (torch.Size([16, 3, 112, 112]), 2)
     """
-    n, size, seed = _whole("n", n, least=1), _whole("size", size, least=48), _whole("seed", seed, least=0)
+    n = _checks.check_count("n", n)
+    size, seed = _checks.check_count("size", size, least=48), _checks.check_count("seed", seed, least=0)
     tag_shares, mark_shares = _shares("watermark", watermark), _shares("shortcut", shortcut)
-    draws = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n)[torch.randperm(n, generator=draws)] % len(SHAPE_CLASSES)
-    scene = _Draws(torch.rand(n, _Draws.COUNT, generator=draws))
-    images, masks = _render(scene, labels, size, torch.device(device))
-    labels = labels.to(device)
-    # Each stamp has a generator of its own, and draws for every image: the scenes never notice.
-    tagged, tag_masks = _stamp(images, labels, tag_shares, seed ^ 0x0A11CE, _TAG, corner="lower left")
-    marked, mark_masks = _stamp(images, labels, mark_shares, seed ^ 0x0B0B0B, _mark(size), corner="right")
-    return Shapes(images, labels, masks, _boxes(masks), tagged, tag_masks, marked, mark_masks)
+    device = _checks.check_device("device", device)
+    labels, scene = _Draws.of_scenes(n, seed)
+    images, masks = _render(scene, labels, size, device)
+    none, nowhere = masks.new_zeros(n), torch.zeros_like(masks)
+    bare = Shapes(images, labels.to(device), masks, _boxes(masks), none, nowhere, none, nowhere)
+    return _stamped(bare, seed, tag_shares, mark_shares)
+
+
+def with_stamps(
+    scenes: Shapes,
+    seed: int = 0,
+    watermark: Mapping[str, float] | None = None,
+    shortcut: Mapping[str, float] | None = None,
+) -> Shapes:
+    r"""What :func:`shapes` gives for these probabilities, without rendering again.
+
+    Args:
+        scenes: ``shapes(n, size, seed)``, without any stamp.
+        seed: the same seed; it also chooses which images carry a stamp, and where.
+        watermark: as in :func:`shapes`.
+        shortcut: likewise.
+
+    Returns:
+        New scenes; those given keep their pixels.
+
+    Raises:
+        ValueError: if ``scenes`` carry a stamp, or another argument is out of range.
+        TypeError: if ``scenes`` is no :class:`Shapes`.
+
+    >>> int(with_stamps(shapes(16), watermark={"star": 1.0}).tagged.sum())
+    2
+    """
+    if not isinstance(scenes, Shapes):
+        raise TypeError(f"scenes must be what shapes(...) returns, got {type(scenes).__name__}")
+    if scenes.tagged.any() or scenes.marked.any():
+        raise ValueError(
+            "scenes must be without a stamp, got some with one; render them with shapes(n, size, seed)"
+        )
+    seed = _checks.check_count("seed", seed, least=0)
+    shares = _shares("watermark", watermark), _shares("shortcut", shortcut)
+    return _stamped(replace(scenes, images=scenes.images.clone()), seed, *shares)
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -237,64 +276,134 @@ _REACH = 1.65  # no outline goes further from its centre
 _CHUNK = {"cpu": 8, "cuda": 256}  # images at once: a processor's cache should hold a few layers of them
 
 
+# Where in its row a property of a scene lies, and how many values it has. Frozen: the shipped networks and
+# every number in the chapters rest on these scenes. A new property needs no place here: see _Draws.
+_SLOTS = {
+    "ground.level": (0, 1),
+    "ground.colour": (1, 3),
+    "texture.kind": (4, 1),
+    "texture.turn": (5, 1),
+    "texture.pitch": (6, 1),
+    "texture.phase": (7, 1),
+    "texture.phase_across": (8, 1),
+    "texture.contrast": (9, 3),
+    "bar.x": (12, 1),
+    "bar.y": (13, 1),
+    "bar.turn": (14, 1),
+    "bar.bend": (15, 1),
+    "bar.lengths": (16, 2),
+    "bar.thickness": (18, 1),
+    "bar.step": (19, 1),
+    "bar.lighter": (20, 1),
+    "bar.tint": (21, 3),
+    "object.scale": (24, 1),
+    "object.x": (25, 1),
+    "object.y": (26, 1),
+    "object.turn": (27, 1),
+    "object.step": (28, 1),
+    "object.lighter": (29, 1),
+    "object.tint": (30, 3),
+}
+
+
 class _Draws:
-    """Uniform draws that make up the scenes, one row a scene, taken column by column under readable names."""
+    """Uniform draws that make up the scenes, each property under its name, so that none moves another.
+
+    The properties of :data:`_SLOTS` and the grids behind the textures share one row a scene. Any other name
+    has a generator of its own, seeded from the scenes' seed and the name: whoever adds a property changes no
+    scene but by what they paint with it, and the order of the calls does not matter.
+    """
 
     COARSE, FINE = 6, 28  # sides of the grids of random values behind the textures
-    COUNT = COARSE**2 + FINE**2 + 40
+    COUNT = COARSE**2 + FINE**2 + 40  # the width of a row, frozen too: some of the 40 are spare
 
-    def __init__(self, rows: Tensor) -> None:
-        grids = (self.COARSE**2, self.FINE**2, 40)
-        self.coarse, self.fine, self.columns = rows.split(grids, dim=1)
-        self.taken = 0
+    def __init__(self, rows: Tensor, seed: int) -> None:
+        self.rows, self.seed = rows, seed
+        self.n, self.scenes = len(rows), torch.arange(len(rows), device="cpu")
+        self.added: dict[str, Tensor] = {}  # draws of the names without a slot, of all n scenes
 
-    def some(self, rows: Tensor) -> _Draws:
-        part = object.__new__(_Draws)
-        part.coarse, part.fine, part.columns, part.taken = (
-            self.coarse[rows],
-            self.fine[rows],
-            self.columns[rows],
-            0,
-        )
+    @classmethod
+    def of_scenes(cls, n: int, seed: int) -> tuple[Tensor, _Draws]:
+        """Classes (n,), dealt out evenly and shuffled, and the draws of n scenes."""
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randperm(n, generator=generator, device="cpu") % len(SHAPE_CLASSES)
+        return labels, cls(_uniform(n, cls.COUNT, generator), seed)
+
+    def some(self, scenes: Tensor, device: torch.device) -> _Draws:
+        """The draws of some of the scenes, on a device."""
+        part = copy.copy(self)
+        part.rows, part.scenes = self.rows[scenes].to(device), self.scenes[scenes]
         return part
 
-    def uniform(self, low: float, high: float, count: int = 1) -> Tensor:
-        """The next ``count`` columns, between ``low`` and ``high``: (m, count, 1, 1)"""
-        self.taken += count
-        columns = self.columns[:, self.taken - count : self.taken]
-        return (low + (high - low) * columns)[:, :, None, None]
+    @property
+    def coarse(self) -> Tensor:  # (m, 36)
+        return self.rows[:, : self.COARSE**2]
+
+    @property
+    def fine(self) -> Tensor:  # (m, 784)
+        return self.rows[:, self.COARSE**2 :][:, : self.FINE**2]
+
+    def uniform(self, name: str, low: float, high: float, count: int = 1) -> Tensor:
+        """``count`` values of the property ``name`` between ``low`` and ``high``, (m, count, 1, 1).
+
+        The same name gives the same draws again.
+        """
+        if name in _SLOTS:
+            start, known = _SLOTS[name]
+            values = self.rows[:, self.COARSE**2 + self.FINE**2 + start :][:, :known]
+        else:
+            if name not in self.added:
+                own = torch.Generator().manual_seed(_seed_of(self.seed, name))
+                self.added[name] = _uniform(self.n, count, own)
+            values = self.added[name][self.scenes].to(self.rows.device)
+        if count != values.shape[1]:
+            raise ValueError(f"count must be {values.shape[1]} for {name!r}, as before, got {count}")
+        return (low + (high - low) * values)[:, :, None, None]
+
+
+def _uniform(n: int, count: int, generator: torch.Generator) -> Tensor:
+    """(n, count) in [0, 1): float32 on the CPU, whatever torch's defaults are; another type draws others."""
+    return torch.rand(n, count, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def _seed_of(seed: int, name: str) -> int:
+    """A seed for a name, the same in every process (unlike ``hash``)."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=7).digest(), "big")
 
 
 def _render(scene: _Draws, labels: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (n, 3, S, S) and masks (n, S, S), a chunk of one class at a time."""
-    images = torch.empty(len(labels), 3, size, size, device=device)
+    images = torch.empty(len(labels), 3, size, size, dtype=torch.float32, device=device)
     masks = torch.empty(len(labels), size, size, dtype=torch.bool, device=device)
-    axis = (torch.arange(size, device=device) + 0.5) / size
+    axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
     y, x = axis[:, None], axis[None, :]
     for k, outline in enumerate(_OUTLINES):
         for rows in (labels == k).nonzero()[:, 0].split(_CHUNK.get(device.type, 64)):
-            images[rows], masks[rows] = _paint(scene.some(rows), outline, x, y, device)
+            images[rows], masks[rows] = _paint(scene.some(rows, device), outline, x, y)
     return images, masks
 
 
-def _paint(draw: _Draws, outline, x: Tensor, y: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    draw.coarse, draw.fine, draw.columns = (t.to(device) for t in (draw.coarse, draw.fine, draw.columns))
+def _paint(draw: _Draws, outline: Callable, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Scenes of one class, (m, 3, S, S), and the pixels in the object, (m, S, S)."""
     size = x.shape[-1]
     coarse, fine = _noise(draw.coarse, size), _noise(draw.fine, size)  # (m, 1, S, S), in [-1, 1]
 
-    level = draw.uniform(0.2, 0.8)
-    ground = level + draw.uniform(-0.15, 0.15, 3)  # (m, 3, 1, 1)
-    image = ground + _texture(draw, x, y, coarse, fine) * draw.uniform(-0.22, 0.22, 3)  # (m, 3, S, S)
+    level = draw.uniform("ground.level", 0.2, 0.8)
+    ground = level + draw.uniform("ground.colour", -0.15, 0.15, 3)  # (m, 3, 1, 1)
+    contrast = draw.uniform("texture.contrast", -0.22, 0.22, 3)
+    image = ground + _texture(draw, x, y, coarse, fine) * contrast  # (m, 3, S, S)
 
     bar = _coverage(_bent_bar(draw, x, y), size)
-    image = image.lerp(_contrasting(draw, level), bar)
+    image = image.lerp(_contrasting(draw, "bar", level), bar)
 
-    scale = draw.uniform(0.12, 0.22)
+    scale = draw.uniform("object.scale", 0.12, 0.22)
     reach = _REACH * scale
-    cx, cy = (reach + (1 - 2 * reach) * draw.uniform(0, 1) for _ in range(2))  # wholly inside the image
-    u, v = _turn(x - cx, y - cy, draw.uniform(0, 2 * math.pi))
+    cx, cy = (
+        reach + (1 - 2 * reach) * draw.uniform(f"object.{axis}", 0, 1) for axis in "xy"
+    )  # wholly inside
+    u, v = _turn(x - cx, y - cy, draw.uniform("object.turn", 0, 2 * math.pi))
     distance = outline(u / scale, v / scale) * scale  # (m, 1, S, S)
-    colour = _contrasting(draw, level) + 0.1 * (coarse + fine)
+    colour = _contrasting(draw, "object", level) + 0.1 * (coarse + fine)
     return image.lerp(colour, _coverage(distance, size)).clamp_(0, 1), distance[:, 0] <= 0
 
 
@@ -316,34 +425,34 @@ _TEXTURES = (
 
 def _texture(draw: _Draws, x: Tensor, y: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
     """One of five kinds, (m, 1, S, S), about zero."""
-    kind = (draw.uniform(0, len(_TEXTURES)).long().clamp(max=len(_TEXTURES) - 1))[:, 0, 0, 0]
-    table = torch.tensor(_TEXTURES, device=x.device)[kind]  # (m, 5)
+    kind = draw.uniform("texture.kind", 0, len(_TEXTURES)).long().clamp(max=len(_TEXTURES) - 1)[:, 0, 0, 0]
+    table = torch.tensor(_TEXTURES, dtype=torch.float32, device=x.device)[kind]  # (m, 5)
     clouds, grain, waves, crossing, bend = table[..., None, None, None].unbind(1)  # each (m, 1, 1, 1)
-    u, v = _turn(x, y, draw.uniform(0, math.pi))
-    pitch = draw.uniform(15, 60)
-    wave = torch.sin(u * pitch + draw.uniform(0, 2 * math.pi) + bend * coarse)
-    across = torch.sin(v * pitch + draw.uniform(0, 2 * math.pi))
+    u, v = _turn(x, y, draw.uniform("texture.turn", 0, math.pi))
+    pitch = draw.uniform("texture.pitch", 15, 60)
+    wave = torch.sin(u * pitch + draw.uniform("texture.phase", 0, 2 * math.pi) + bend * coarse)
+    across = torch.sin(v * pitch + draw.uniform("texture.phase_across", 0, 2 * math.pi))
     return clouds * coarse + grain * fine + waves * wave * (1 - crossing + crossing * across)
 
 
 def _bent_bar(draw: _Draws, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance of two thin bars that share an end: a distractor of no class."""
-    x, y = x - draw.uniform(0.1, 0.9), y - draw.uniform(0.1, 0.9)
-    turn, bend = draw.uniform(0, 2 * math.pi), draw.uniform(0.5, math.pi)
-    nearest = None
-    for angle in (turn, turn + bend):
+    x, y = x - draw.uniform("bar.x", 0.1, 0.9), y - draw.uniform("bar.y", 0.1, 0.9)
+    turn, bend = draw.uniform("bar.turn", 0, 2 * math.pi), draw.uniform("bar.bend", 0.5, math.pi)
+    lengths = draw.uniform("bar.lengths", 0.12, 0.4, 2).split(1, dim=1)  # each (m, 1, 1, 1)
+    distances = []
+    for angle, length in zip((turn, turn + bend), lengths, strict=True):
         along, aside = _turn(x, y, angle)
-        past = along - along.clamp(min=torch.zeros_like(turn), max=draw.uniform(0.12, 0.4))
-        d = torch.hypot(past, aside)
-        nearest = d if nearest is None else torch.minimum(nearest, d)
-    return nearest - draw.uniform(0.008, 0.03)
+        past = along - along.clamp(min=torch.zeros_like(length), max=length)
+        distances.append(torch.hypot(past, aside))
+    return torch.minimum(*distances) - draw.uniform("bar.thickness", 0.008, 0.03)
 
 
-def _contrasting(draw: _Draws, level: Tensor) -> Tensor:
+def _contrasting(draw: _Draws, what: str, level: Tensor) -> Tensor:
     """A colour (m, 3, 1, 1) clearly lighter or darker than the ground, whichever there is room for."""
-    step, up = draw.uniform(0.3, 0.5), draw.uniform(0, 1) < 0.5
+    step, up = draw.uniform(f"{what}.step", 0.3, 0.5), draw.uniform(f"{what}.lighter", 0, 1) < 0.5
     up = (up & (level + step < 0.95)) | (level - step < 0.05)
-    return torch.where(up, level + step, level - step) + draw.uniform(-0.2, 0.2, 3)
+    return torch.where(up, level + step, level - step) + draw.uniform(f"{what}.tint", -0.2, 0.2, 3)
 
 
 def _turn(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -383,18 +492,27 @@ _GLYPHS = """
 def _tag() -> tuple[Tensor, Tensor]:
     """Brightness and opacity of the watermark, (h, w) each."""
     rows = [line for line in _GLYPHS.split()]
-    lit = torch.tensor([[c == "#" for c in row] for row in rows])
+    lit = torch.tensor([[c == "#" for c in row] for row in rows], device="cpu")
     lit = F.pad(lit[:, : lit.any(0).nonzero().max() + 1], (2, 2, 1, 1))
-    return lit.float(), torch.where(lit, 0.9, 0.5)
+    return lit.float(), 0.5 + 0.4 * lit.float()
 
 
 def _mark(size: int) -> tuple[Tensor, Tensor]:
     """Brightness and opacity of the shortcut, (h, w) each: a scanner's streak, as high as the image."""
-    brightness = torch.tensor([0.0, 1.0, 1.0, 0.0]).expand(size, 4)
-    return brightness, torch.full((size, 4), 0.7)
+    brightness = torch.tensor([0, 1, 1, 0], dtype=torch.float32, device="cpu").expand(size, 4)
+    return brightness, torch.full_like(brightness, 0.7)
 
 
 _TAG = _tag()
+
+
+def _stamped(bare: Shapes, seed: int, tag_shares: Tensor, mark_shares: Tensor) -> Shapes:
+    """Stamp scenes, their images in place; each stamp has draws of its own, for every scene."""
+    images, labels = bare.images, bare.labels
+    tagged, tag_masks = _stamp(images, labels, tag_shares, seed ^ 0x0A11CE, _TAG, corner="lower left")
+    mark = _mark(images.shape[-1])
+    marked, mark_masks = _stamp(images, labels, mark_shares, seed ^ 0x0B0B0B, mark, corner="right")
+    return replace(bare, tagged=tagged, tag_masks=tag_masks, marked=marked, mark_masks=mark_masks)
 
 
 def _stamp(
@@ -402,7 +520,7 @@ def _stamp(
 ) -> tuple[Tensor, Tensor]:
     """Blend the stamp into its share of the images, in place; which images (n,), and where (n, S, S)."""
     n, size = len(images), images.shape[-1]
-    draws = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    draws = _uniform(n, 3, torch.Generator().manual_seed(seed)).to(images.device)
     chosen = draws[:, 0] < shares.to(images.device)[labels]
     where = torch.zeros(n, size, size, dtype=torch.bool, device=images.device)
     rows = chosen.nonzero()[:, 0]
@@ -421,22 +539,7 @@ def _stamp(
     return chosen, where
 
 
-# --- input checks ---------------------------------------------------------------------------------------
-
-
 def _shares(name: str, shares: Mapping[str, float] | None) -> Tensor:
     """Probability of a stamp for each class, (8,)."""
-    result = torch.zeros(len(SHAPE_CLASSES))
-    for key, share in (shares or {}).items():
-        if key not in SHAPE_CLASSES:
-            raise ValueError(f"{name}: no class is called {key!r}; there are {', '.join(SHAPE_CLASSES)}")
-        if not 0 <= share <= 1:  # also refuses NaN
-            raise ValueError(f"{name}: the probability for {key!r} must lie between 0 and 1, got {share!r}")
-        result[SHAPE_CLASSES.index(key)] = share
-    return result
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)
+    known = _checks.check_probabilities(name, shares, SHAPE_CLASSES)
+    return torch.tensor([known.get(kind, 0.0) for kind in SHAPE_CLASSES], dtype=torch.float32, device="cpu")

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_lib._checks import check_choice, check_maps, check_tensor
+from xai_lib._checks import check_choice, check_maps, check_real
 
 __all__ = ["fingerprint", "normalize", "to_heatmap"]
 
@@ -23,25 +23,27 @@ def to_heatmap(attribution: Tensor, reduce: str = "abs_max") -> Tensor:
         reduce: ``"abs_max"``, ``"abs_sum"``, ``"sum"``, ``"max"`` or ``"l2"`` (root of the sum of squares).
 
     Returns:
-        Heatmaps, :math:`(N, H, W)`.
+        Heatmaps, :math:`(N, H, W)`, of the attribution's dtype; sums are computed in float32 or better,
+        squares in float64.
 
     Raises:
-        ValueError: if ``attribution`` is not 4-D or ``reduce`` is unknown.
+        ValueError: if ``attribution`` is not 4-D, empty, not finite or no floating-point numbers, or
+            ``reduce`` is unknown.
 
     >>> to_heatmap(torch.tensor([[[[1.0]], [[-3.0]]]]))
     tensor([[[3.]]])
     """
-    check_tensor("attribution", attribution, "attributions (N, C, H, W)", (4,))
+    check_real("attribution", attribution, "attributions (N, C, H, W)", (4,))
     check_choice("reduce", reduce, ("abs_max", "abs_sum", "sum", "max", "l2"))
     if reduce == "abs_max":
         return attribution.abs().amax(1)
-    if reduce == "abs_sum":
-        return attribution.abs().sum(1)
-    if reduce == "sum":
-        return attribution.sum(1)
     if reduce == "max":
         return attribution.amax(1)
-    return attribution.norm(dim=1)
+    if reduce == "l2":  # in float32 the square of a small gradient, 1e-23, would be zero
+        return torch.linalg.vector_norm(attribution, dim=1, dtype=torch.float64).to(attribution.dtype)
+    wide = torch.promote_types(attribution.dtype, torch.float32)
+    shares = attribution.abs() if reduce == "abs_sum" else attribution
+    return shares.sum(1, dtype=wide).to(attribution.dtype)
 
 
 def normalize(heatmap: Tensor) -> Tensor:
@@ -53,17 +55,17 @@ def normalize(heatmap: Tensor) -> Tensor:
         heatmap: :math:`(N, H, W)`, or one map :math:`(H, W)`.
 
     Returns:
-        The same shape.
+        The same shape and dtype.
 
     Raises:
-        ValueError: if ``heatmap`` is not 2-D or 3-D.
+        ValueError: if ``heatmap`` is empty, not finite, no floating-point numbers, or not 2-D or 3-D.
 
     >>> normalize(torch.tensor([[[1.0, -4.0]], [[0.0, 0.0]]]))
     tensor([[[ 0.2500, -1.0000]],
     <BLANKLINE>
             [[ 0.0000,  0.0000]]])
     """
-    check_maps("heatmap", heatmap)
+    check_real("heatmap", heatmap, "heatmaps (N, H, W) or one heatmap (H, W)", (2, 3))
     largest = heatmap.abs().amax((-2, -1), keepdim=True)
     return heatmap / largest.where(largest > 0, torch.ones_like(largest))
 
@@ -84,12 +86,12 @@ def fingerprint(heatmap: Tensor) -> str:
         Such as ``"0120 0491 0380 0000"``; one line for each map.
 
     Raises:
-        ValueError: if ``heatmap`` is empty, not finite, or not 2-D or 3-D.
+        ValueError: if ``heatmap`` is empty, not finite, complex, a mask of bools, or not 2-D or 3-D.
 
     >>> fingerprint(torch.eye(8))
     '9000 0900 0090 0009'
     """
-    check_maps("heatmap", heatmap)
+    check_maps("heatmap", heatmap, masks=False)
     maps = heatmap.detach().cpu().double().abs().reshape(-1, *heatmap.shape[-2:])  # (N, H, W)
     maps = maps / maps.amax((1, 2), keepdim=True).clamp(
         min=torch.finfo(torch.float64).tiny

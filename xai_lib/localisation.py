@@ -18,7 +18,7 @@ def box_from_heatmap(heatmap: Tensor, threshold: float = 0.2) -> Tensor:
     0).
 
     Args:
-        heatmap: :math:`(N, H, W)`, or one map :math:`(H, W)`; not normalised is fine.
+        heatmap: :math:`(N, H, W)`, or one map :math:`(H, W)`; not normalised is fine, and so is a mask.
         threshold: share of each map's own maximum, above 0 and up to 1.
 
     Returns:
@@ -26,7 +26,8 @@ def box_from_heatmap(heatmap: Tensor, threshold: float = 0.2) -> Tensor:
         pixel, as in ``data.shapes``: ``heatmap[..., y0:y1, x0:x1]`` is inside.
 
     Raises:
-        ValueError: if ``heatmap`` is not finite or not 2-D or 3-D, or ``threshold`` is out of range.
+        ValueError: if ``heatmap`` is empty, not finite, complex, or not 2-D or 3-D, or ``threshold`` is out
+            of range.
 
     Source: Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al. 2017, arXiv:1610.02391.
 
@@ -41,6 +42,7 @@ def box_from_heatmap(heatmap: Tensor, threshold: float = 0.2) -> Tensor:
     from scipy import ndimage
 
     maps = heatmap.detach().reshape(-1, *heatmap.shape[-2:])  # (N, H, W)
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # a share of a half is not rounded to one
     largest = maps.amax((1, 2), keepdim=True)
     warm = ((maps >= threshold * largest) & (largest > 0)).cpu().numpy()
 
@@ -62,22 +64,23 @@ def iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Intersection over union of boxes, pair by pair: 1 for the same box, 0 for boxes that do not overlap.
 
     Args:
-        boxes_a: :math:`(..., 4)` as x0, y0, x1, y1, the last two exclusive.
+        boxes_a: :math:`(..., 4)` as x0, y0, x1, y1, the last two exclusive, so x1 = x0 is an empty box; a box
+            with x1 < x0 or y1 < y0 is refused, since it is most often a corner with width and height.
         boxes_b: likewise; broadcast with ``boxes_a`` (``iou(a[:, None], b)`` compares each with each).
 
     Returns:
         :math:`(...)`, float32 (float64 for float64 boxes); an empty box has 0 with every box.
 
     Raises:
-        ValueError: if the last axis is not 4 long, or the shapes do not broadcast.
+        ValueError: if the last axis is not 4 long, a box is not finite, complex or inside out, or the shapes
+            do not broadcast.
+        TypeError: if boxes are no tensors.
 
     >>> iou(torch.tensor([[0, 0, 2, 2]]), torch.tensor([[1, 0, 3, 2]]))
     tensor([0.3333])
     """
-    for name, boxes in (("boxes_a", boxes_a), ("boxes_b", boxes_b)):
-        if not isinstance(boxes, Tensor) or boxes.dim() == 0 or boxes.shape[-1] != 4:
-            got = tuple(boxes.shape) if isinstance(boxes, Tensor) else type(boxes).__name__
-            raise ValueError(f"{name} must be a tensor (..., 4) of x0, y0, x1, y1, got {got}")
+    _checks.check_boxes("boxes_a", boxes_a)
+    _checks.check_boxes("boxes_b", boxes_b)
     dtype = torch.promote_types(torch.promote_types(boxes_a.dtype, boxes_b.dtype), torch.float32)
     try:
         a, b = torch.broadcast_tensors(boxes_a.to(dtype), boxes_b.to(dtype))

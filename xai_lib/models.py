@@ -11,7 +11,7 @@ and ``head`` (dotted name of the last linear layer); either name is None where a
 
 from __future__ import annotations
 
-import difflib
+import copy
 import json
 from collections import OrderedDict
 from pathlib import Path
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xai_lib import _checks
+
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2")
 
@@ -27,10 +29,10 @@ SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2")
 def load_model(name: str, device: torch.device | str = "cpu") -> nn.Module:
     r"""A trained classifier in evaluation mode, ready to be explained.
 
-    ``"efficientnet_lite0"`` (ImageNet, weights from an installed package) and ``"small_vgg"``,
-    ``"small_gap"``, ``"clever_hans"``, ``"clever_hans_2"`` (:func:`xai_lib.data.shapes`, weights in this
-    package) need no network. Any other name is a torchvision classifier, whose ImageNet weights torchvision
-    downloads once and keeps.
+    ``"efficientnet_lite0"`` (ImageNet, weights from an installed package, its batch normalisation folded into
+    the convolutions) and ``"small_vgg"``, ``"small_gap"``, ``"clever_hans"``, ``"clever_hans_2"``
+    (:func:`xai_lib.data.shapes`, weights in this package) need no network. Any other name
+    is a torchvision classifier, whose ImageNet weights torchvision downloads once and keeps.
 
     Args:
         name: one of the names above, or a torchvision classification model such as ``"resnet50"``.
@@ -42,14 +44,19 @@ def load_model(name: str, device: torch.device | str = "cpu") -> nn.Module:
         is the layer.
 
     Raises:
-        ValueError: if no model has that name (the message suggests the nearest).
+        ValueError: if no model has that name (the message suggests the nearest), or this machine has no such
+            ``device``; before anything is loaded.
+        TypeError: if ``name`` is no string.
         RuntimeError: if torchvision's weights are neither in the cache nor to be had from the network.
 
     >>> load_model("efficientnet_lite0")(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 1000])
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be the name of a model, such as 'small_vgg', got {name!r}")
+    device = _checks.check_device("device", device)
     if name == "efficientnet_lite0":
-        model = _efficientnet_lite0()
+        model = fold_batch_norm(_efficientnet_lite0().eval())
     elif name in SHIPPED:
         model = _shipped(name)
     else:
@@ -83,6 +90,63 @@ def _classifier(
     model = Classifier(OrderedDict(layers))
     model.labels, model.cam_layer, model.head = list(labels), cam_layer, head
     return model
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    r"""The same function without batch normalisation, each one multiplied into the convolution before it.
+
+    .. math:: w' = w \, \gamma / \sqrt{v + \epsilon}, \quad
+              b' = \beta + (b - m) \, \gamma / \sqrt{v + \epsilon}
+
+    An identity takes the place of each normalisation, so every layer keeps its name, and all but the
+    convolutions keep their output. Computed in float64.
+
+    Args:
+        model: a network in evaluation mode, whose normalisations each stand behind a convolution in the same
+            ``nn.Sequential``; between the two there may be a max pooling, if the normalisation's factors are
+            above zero, since then the two commute.
+
+    Returns:
+        A copy with the same outputs, up to rounding.
+
+    Raises:
+        ValueError: if the model is in training mode, or a normalisation keeps no running statistics, has no
+            convolution before it, or does not commute with the pooling between.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2.
+    """
+    _checks.check_evaluation(model)
+    folded = copy.deepcopy(model)
+    for row in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
+        conv, pooled = None, False
+        for name, layer in list(row.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                conv, pooled = name, False
+            elif isinstance(layer, nn.BatchNorm2d) and conv and not (pooled and _turns_over(layer)):
+                row.add_module(conv, _fused(row.get_submodule(conv), layer))
+                row.add_module(name, nn.Identity())
+                conv = None
+            elif isinstance(layer, nn.MaxPool2d):
+                pooled = True
+            else:
+                conv = None
+    left = [name for name, m in folded.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if left:
+        raise ValueError(
+            "model must have a convolution before each batch normalisation, in the same nn.Sequential (a max "
+            f"pooling between them needs factors above zero), got {left[0]!r}"
+        )
+    return folded
+
+
+def _turns_over(norm: nn.BatchNorm2d) -> bool:
+    """Whether it could change which value of a channel is the largest."""
+    return norm.weight is not None and bool((norm.weight <= 0).any())
+
+
+def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    dtype = conv.weight.dtype  # in float64, so that the weights are rounded once
+    return nn.utils.fuse_conv_bn_eval(conv.double(), norm.double()).to(dtype)
 
 
 # --- EfficientNet-Lite0 ----------------------------------------------------------------------------
@@ -202,13 +266,20 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
             max-pooled, flattened map under two fully connected layers.
         n_classes: number of logits.
         size: side of the images; the fully connected layers fix it.
-        batch_norm: with normalisation after each convolution, for training;
-            :func:`xai_lib.train.fold_batch_norm` folds it away again.
+        batch_norm: with normalisation after each convolution, for training; :func:`fold_batch_norm` folds it
+            away again.
 
     Returns:
         Classifier from images :math:`(N, 3, S, S)` to logits :math:`(N, K)`; ``cam_layer`` is the last ReLU,
         :math:`(N, 64, S/8, S/8)`.
+
+    Raises:
+        ValueError: if ``name`` is not a shipped one, ``n_classes`` is not positive, or ``size`` is below 16.
+        TypeError: if a number is not a whole one, or ``batch_norm`` is not True or False.
     """
+    _checks.check_choice("name", name, SHIPPED)
+    n_classes, size = _checks.check_count("n_classes", n_classes), _checks.check_count("size", size, least=16)
+    batch_norm = _checks.check_flag("batch_norm", batch_norm)
     layers: list[nn.Module] = []
     channels = 3
     for width, halve in TRUNK:
@@ -277,9 +348,8 @@ def _torchvision(name: str) -> Classifier:
 
     known = models.list_models(module=models)
     if name not in known:
-        names = ["efficientnet_lite0", *SHIPPED, *known]
-        near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0)[0]
-        raise ValueError(f"name: no model is called {name!r}; did you mean {near!r}?")
+        near = _checks.nearest(name.lower(), ["efficientnet_lite0", *SHIPPED, *known])
+        raise ValueError(f"name must be the name of a model, got {name!r}{near}")
     weights = models.get_model_weights(name).DEFAULT
     try:
         net = models.get_model(name, weights=weights)

@@ -29,11 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.linalg import hadamard
-from scipy.special import comb
-from skimage.segmentation import quickshift, slic
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from xai_lib import _checks, _model
@@ -220,6 +216,8 @@ def superpixels(
     n_segments = _checks.check_count("n_segments", n_segments)
     if not _checks.is_number(compactness) or compactness <= 0:
         raise ValueError(f"compactness must be a positive number, got {compactness!r}")
+    from skimage.segmentation import quickshift, slic  # here: half a second, which few callers need
+
     colour = x.shape[1] == 3
     labels = []
     pixels = x.detach().double().cpu().permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
@@ -601,7 +599,7 @@ def _coalitions(
     left, all_fit = n - 2, 2**d <= n
     while inner:
         sizes = sorted({inner[0], inner[-1]})
-        count = sum(comb(d, k, exact=True) for k in sizes)
+        count = sum(math.comb(d, k) for k in sizes)
         share = sum(mass[k] for k in sizes) / sum(mass[k] for k in inner)
         # Sizes 1 and d − 1 always: without them two superpixels might never be told apart.
         if not all_fit and inner[0] > 1 and count > left * share:
@@ -920,6 +918,8 @@ def _balanced_bits(blocks: int, grid: int, uniform: Callable[..., Tensor]) -> Te
     another's. Columns are dealt to the cells at random and turned over by a coin each, rows are shuffled; so
     every mask alone is a row of independent fair bits, as in the paper.
     """
+    from scipy.linalg import hadamard
+
     order, cells = _order(grid), grid * grid
     coins = uniform(blocks, cells) < 0.5
     columns = 1 + uniform(blocks, order - 1).argsort(1)[:, :cells]
@@ -1136,6 +1136,8 @@ def _filled(x: Tensor, fill: Fill, segments: Tensor | None = None) -> Tensor:
         shorter = min(x.shape[-2:])
         sigma = shorter / 20
         reach = min(math.ceil(2 * sigma), shorter - 1)  # the border is mirrored, so it cannot reach further
+        from torchvision.transforms.functional import gaussian_blur
+
         return gaussian_blur(x, 2 * reach + 1, sigma)
     if segments is None:
         return x.mean((2, 3), keepdim=True).expand_as(x)

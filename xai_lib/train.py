@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from xai_lib.data import SHAPE_CLASSES, Shapes, shapes
-from xai_lib.models import SHIPPED, WEIGHTS, Classifier, build_small
+from xai_lib import _checks
+from xai_lib.data import SHAPE_CLASSES, Shapes, shapes, with_stamps
+from xai_lib.models import SHIPPED, WEIGHTS, Classifier, build_small, fold_batch_norm
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 
@@ -47,6 +47,20 @@ class Recipe:
     seed: int = 0
     bfloat16: bool = False
 
+    def __post_init__(self) -> None:
+        checked = {
+            "watermark": _checks.check_probabilities("watermark", self.watermark, SHAPE_CLASSES),
+            "shortcut": _checks.check_probabilities("shortcut", self.shortcut, SHAPE_CLASSES),
+            "steps": _checks.check_count("steps", self.steps),
+            "batch": _checks.check_count("batch", self.batch),
+            "rate": _checks.check_number("rate", self.rate, above=0),
+            "warm_up": _checks.check_number("warm_up", self.warm_up, least=0, most=1, what="a share"),
+            "seed": _checks.check_count("seed", self.seed, least=0),
+            "bfloat16": _checks.check_flag("bfloat16", self.bfloat16),
+        }
+        for name, value in checked.items():  # numbers may have come from numpy: JSON knows none of them
+            object.__setattr__(self, name, value)
+
 
 RECIPES = {
     "small_vgg": Recipe(steps=1400, batch=32, rate=3e-3, warm_up=0.15),
@@ -70,6 +84,7 @@ def train(name: str, recipe: Recipe, *, size: int = 112, progress: bool = False)
 
     Source of the schedule: Smith & Topin 2017, arXiv:1708.07120.
     """
+    progress = _checks.check_flag("progress", progress)
     with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
         torch.manual_seed(recipe.seed)
         model = build_small(name, size=size, batch_norm=True).to(memory_format=torch.channels_last)
@@ -93,45 +108,34 @@ def train(name: str, recipe: Recipe, *, size: int = 112, progress: bool = False)
                 f"{name}: step {step + 1} of {recipe.steps}, loss {loss:.3f}, accuracy {right:.0%}",
                 flush=True,
             )
-    model = fold_batch_norm(model.eval())
+    model = as_shipped(name, model.eval(), size)
     model.labels = list(SHAPE_CLASSES)
     return model
 
 
-def fold_batch_norm(model: Classifier) -> Classifier:
-    r"""The same function without batch normalisation, each one multiplied into the convolution before it.
-
-    .. math:: w' = w / \sqrt{v + \epsilon}, \quad b' = \beta - m / \sqrt{v + \epsilon}
+def as_shipped(name: str, model: Classifier, size: int = 112) -> Classifier:
+    r"""A trained network without its batch normalisation: the layers of :func:`xai_lib.models.build_small`.
 
     Poolings go back behind the ReLU: the maximum commutes with everything that keeps order.
 
     Args:
-        model: a network of :func:`xai_lib.models.build_small` with ``batch_norm=True``, in evaluation mode.
+        name: one of the shipped names.
+        model: what ``build_small(name, size=size, batch_norm=True)`` became, in evaluation mode.
+        size: side of the images.
 
     Returns:
         A new network with fewer layers and the same logits, up to rounding.
     """
-    layers: list[nn.Module] = []
-    pools: list[nn.Module] = []
-    for layer in model.features:  # convolution, maybe pooling, normalisation, ReLU
-        if isinstance(layer, nn.MaxPool2d):
-            pools.append(layer)
-        elif isinstance(layer, nn.BatchNorm2d):
-            layers[-1] = nn.utils.fuse_conv_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-            if isinstance(layer, nn.ReLU):
-                layers, pools = layers + pools, []
-    parts = dict(model.named_children()) | {"features": nn.Sequential(*layers)}
-    folded = Classifier(OrderedDict(parts))
-    folded.labels, folded.head = model.labels, model.head
-    folded.cam_layer = f"features.{len(layers) - 1}"  # the last ReLU
-    return folded.eval()
+    folded = fold_batch_norm(model).state_dict()
+    plain = build_small(name, size=size).to(next(model.parameters()).dtype)
+    plain.load_state_dict(dict(zip(plain.state_dict(), folded.values(), strict=True)))
+    return plain.eval().to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, images: torch.Tensor, batch: int = 128) -> torch.Tensor:
     """The class that the model gives to each image, (n,), a batch at a time."""
+    batch = _checks.check_count("batch", batch)
     return torch.cat([model(x).argmax(1) for x in images.split(batch)])
 
 
@@ -156,9 +160,9 @@ def judge(model: nn.Module, recipe: Recipe, n: int = 2000, size: int = 112, seed
     facts = {"accuracy": before == clean.labels, "accuracy_clean": before == clean.labels}
     kind = "watermark" if recipe.watermark else "shortcut"
     for name in getattr(recipe, kind):
-        stamped = shapes(n, size, seed, **{kind: dict.fromkeys(SHAPE_CLASSES, 1.0)})
+        stamped = with_stamps(clean, seed, **{kind: dict.fromkeys(SHAPE_CLASSES, 1.0)})
         after = predict(model, stamped.images)
-        own = _scenes(recipe, n, seed, size)  # each of its images is one of the two above
+        own = with_stamps(clean, seed, recipe.watermark, recipe.shortcut)  # each is one of the two above
         seen = torch.where(own.tagged | own.marked, after, before)
         k = SHAPE_CLASSES.index(name)
         of, known = clean.labels == k, (clean.labels != k) & (before == clean.labels)

@@ -3,14 +3,15 @@
 import copy
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision import models as zoo
 
-from xai_lib import models
-from xai_lib.data import load_photo
-from xai_lib.models import SHIPPED, build_small, load_model
+from xai_lib import grad_cam, models
+from xai_lib.data import PHOTOS, load_photo
+from xai_lib.models import SHIPPED, build_small, fold_batch_norm, load_model
 
 OURS = ("efficientnet_lite0", *SHIPPED)
 
@@ -61,6 +62,103 @@ def test_photographs_are_recognised(photo, expected, device):
 def test_efficientnet_works_at_other_sizes(lite0):
     for size in (160, 225):
         assert lite0.labels[int(lite0(load_photo("coffee", size)).argmax())] in {"espresso", "cup", "eggnog"}
+
+
+@torch.no_grad()
+def test_efficientnet_is_folded_and_every_layer_keeps_its_name_and_output(lite0):
+    """Only the convolutions before a normalisation give something else: those that took it over."""
+    whole = models._efficientnet_lite0().eval()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in lite0.modules())
+    assert [name for name, _ in whole.named_modules()] == [name for name, _ in lite0.named_modules()]
+    photos = torch.cat([load_photo(name) for name in PHOTOS])
+    torch.testing.assert_close(lite0(photos), whole(photos), atol=2e-5, rtol=0)
+    x = photos[:1].double()
+    before = _all_outputs(whole.double(), x)
+    after = _all_outputs(fold_batch_norm(whole), x)
+    for name in (name for name in before if not name.endswith(".conv")):
+        torch.testing.assert_close(after[name], before[name], atol=1e-10, rtol=1e-10)
+
+
+def _all_outputs(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    outputs: dict[str, torch.Tensor] = {}
+    hooks = [
+        module.register_forward_hook(lambda m, i, o, name=name: outputs.__setitem__(name, o))
+        for name, module in model.named_modules()
+    ]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+def test_layers_without_normalisation_can_still_be_explained(lite0):
+    """The identity where a normalisation stood names the same maps and gets the same gradients."""
+    whole, x = models._efficientnet_lite0().eval(), load_photo("coffee")
+    for layer in ("features.last.norm", "features.blocks.15.depthwise.norm", "features.blocks.14"):
+        ours, expected = (grad_cam(model, x, 967, layer=layer) for model in (lite0, whole))
+        assert ours.max() > 0
+        torch.testing.assert_close(ours, expected, atol=1e-4 * expected.max().item(), rtol=0)
+
+
+# --- folding batch normalisation ------------------------------------------------------------------------
+
+
+def _norm(channels: int, seed: int = 0, **options) -> nn.BatchNorm2d:
+    """A normalisation that has seen something, with factors of both signs."""
+    draws = torch.Generator().manual_seed(seed)
+    norm = nn.BatchNorm2d(channels, **options)
+    norm.running_mean = torch.randn(channels, generator=draws)
+    norm.running_var = 0.3 + torch.rand(channels, generator=draws)
+    if norm.affine:
+        norm.weight.data, norm.bias.data = torch.randn(2, channels, generator=draws)
+    return norm
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_folding_keeps_the_function_the_names_and_the_model(bias, affine):
+    convs = nn.Conv2d(3, 4, 3, bias=bias), nn.Conv2d(4, 4, 3, 2, 1, groups=2, bias=bias)
+    inner = nn.Sequential(convs[1], _norm(4, 1, affine=affine), nn.ReLU())
+    model = nn.Sequential(convs[0], _norm(4, affine=affine), inner, nn.Conv2d(4, 2, 1)).double().eval()
+    state = copy.deepcopy(model.state_dict())
+    folded, x = fold_batch_norm(model), torch.rand(2, 3, 9, 9).double()
+    torch.testing.assert_close(folded(x), model(x), atol=1e-12, rtol=1e-12)
+    assert [name for name, _ in folded.named_modules()] == [name for name, _ in model.named_modules()]
+    assert [type(m) for m in folded.modules()].count(nn.Identity) == 2
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+def test_folding_through_a_pooling_needs_factors_above_zero():
+    layers = [nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), _norm(4)]
+    model, x = nn.Sequential(*layers).double().eval(), torch.rand(2, 3, 9, 9).double()
+    with pytest.raises(ValueError, match=r"a max pooling between them needs factors above zero.*got '2'"):
+        fold_batch_norm(model)
+    model[2].weight.data.abs_()
+    torch.testing.assert_close(fold_batch_norm(model)(x), model(x), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: nn.Sequential(_norm(3), nn.Conv2d(3, 3, 1)), "must have a convolution before each.*got '0'"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), _norm(3)), "convolution before each.*got '2'"),
+        (lambda: _norm(3), "convolution before each"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)),
+            "'1' keeps no",
+        ),
+    ],
+)
+def test_what_cannot_be_folded_is_refused(build, words):
+    with pytest.raises(ValueError, match=words):
+        fold_batch_norm(build().eval())
+
+
+def test_only_a_model_in_evaluation_mode_is_folded():
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        fold_batch_norm(nn.Sequential(nn.Conv2d(3, 3, 1), _norm(3)))
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got str"):
+        fold_batch_norm("efficientnet_lite0")
 
 
 # --- what every model promises --------------------------------------------------------------------------
@@ -132,10 +230,51 @@ def test_small_vgg_has_the_shape_of_vgg():
 
 
 def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match=r"name: no model is called 'resnet5O'; did you mean 'resnet50'\?"):
+    words = r"name must be the name of a model, got 'resnet5O'; did you mean 'resnet50' or"
+    with pytest.raises(ValueError, match=words):
         load_model("resnet5O")
     with pytest.raises(ValueError, match="did you mean 'small_vgg'"):
         load_model("small-vgg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((5,), "name must be the name of a model, such as 'small_vgg', got 5"),
+        ((None,), "name must be the name of a model, .*, got None"),
+        (("",), "name must be the name of a model, got ''"),
+        (("small_gap", "gpu"), "device must be a device such as .*, got 'gpu'"),
+        (("small_gap", 2.5), "device must be a device such as .*, got 2.5"),
+        (("small_gap", "meta"), "device must be a device .*, got 'meta', where tensors hold no values"),
+    ],
+)
+def test_load_model_names_the_bad_argument_before_it_loads(arguments, words, monkeypatch):
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises((ValueError, TypeError), match=words):
+        load_model(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "small_vvg"}, "name must be one of .*, got 'small_vvg'; did you mean 'small_vgg'"),
+        ({"name": 3}, "name must be one of .*, got 3"),
+        ({"n_classes": 0}, "n_classes must be a positive whole number, got 0"),
+        ({"n_classes": 8.0}, "n_classes must be a positive whole number, got 8.0"),
+        ({"size": 15}, "size must be a whole number of at least 16, got 15"),
+        ({"size": "64"}, "size must be a whole number of at least 16, got '64'"),
+        ({"batch_norm": "no"}, "batch_norm must be True or False, got 'no'"),
+        ({"batch_norm": 1}, "batch_norm must be True or False, got 1"),
+    ],
+)
+def test_build_small_names_the_bad_argument(options, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        build_small(**({"name": "small_vgg"} | options))
+
+
+def test_build_small_takes_numbers_from_numpy():
+    model = build_small("small_vgg", n_classes=np.int64(3), size=np.int32(50), batch_norm=np.bool_(False))
+    assert model.eval()(torch.rand(1, 3, 50, 50)).shape == (1, 3)
 
 
 def test_without_network_the_error_says_what_to_do(monkeypatch, tmp_path):

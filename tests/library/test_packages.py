@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+import subprocess
+import sys
 import types
 
 import pytest
@@ -27,3 +29,11 @@ def test_no_name_of_the_package_hides_a_submodule(name):
     package, _, short = name.rpartition(".")
     assert isinstance(getattr(importlib.import_module(package), short), types.ModuleType)
     assert module.__name__ == name
+
+
+def test_importing_the_library_imports_nothing_that_only_some_functions_need():
+    """``import xai_lib`` costs little beyond torch: in a fresh process, none of these is loaded."""
+    heavy = ["IPython", "PIL", "matplotlib", "scipy", "skimage", "sklearn", "torchvision"]
+    code = f"import sys, xai_lib; print(sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from xai_lib.data import SHAPE_CLASSES
 from xai_lib.models import SHIPPED, WEIGHTS, build_small, load_model
-from xai_lib.train import HELD_OUT, RECIPES, Recipe, fold_batch_norm, judge, main, train
+from xai_lib.train import HELD_OUT, RECIPES, Recipe, as_shipped, judge, main, predict, train
 
 N = 1600  # fresh scenes, 200 of each class; an accuracy of 0.97 on them has a standard error of 0.004
 
@@ -69,11 +70,42 @@ def test_folding_batch_norm_keeps_the_function(name):
             layer.running_mean.normal_()
             layer.running_var.uniform_(0.3, 3)
             layer.bias.data.normal_()
-    folded = fold_batch_norm(model.eval())
+    folded = as_shipped(name, model.eval(), size=64)
     x = torch.rand(3, 3, 64, 64).double()
     torch.testing.assert_close(folded(x), model(x), atol=1e-10, rtol=1e-10)
     assert [type(a) for a in folded.features] == [type(a) for a in build_small(name, size=64).features]
     assert folded.cam_layer == build_small(name, size=64).cam_layer
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"watermark": {"horse": 1.0}}, "watermark must name some of"),
+        ({"shortcut": "x"}, "shortcut must be a dict"),
+        ({"steps": 0}, "steps must be a positive whole number, got 0"),
+        ({"batch": 2.5}, "batch must be a positive whole number, got 2.5"),
+        ({"rate": 0}, "rate must be a finite number, above 0, got 0"),
+        ({"warm_up": 1.5}, "warm_up must be .*at most 1, a share, got 1.5"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"bfloat16": "yes"}, "bfloat16 must be True or False, got 'yes'"),
+    ],
+)
+def test_recipes_name_the_bad_field(options, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        Recipe(**options)
+
+
+def test_recipes_with_numbers_from_numpy_can_be_stored():
+    recipe = Recipe(watermark={"star": np.float64(0.5)}, steps=np.int64(3), rate=np.float64(0.5))
+    stored = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    assert Recipe(**stored) == Recipe(watermark={"star": 0.5}, steps=3, rate=0.5)
+
+
+def test_predictions_do_not_depend_on_the_batch():
+    model, images = load_model("small_gap"), torch.rand(7, 3, 112, 112)
+    assert torch.equal(predict(model, images, batch=2), predict(model, images))
+    with pytest.raises(ValueError, match="batch must be a positive whole number, got 0"):
+        predict(model, images, batch=0)
 
 
 def test_training_depends_on_its_seed_only():

@@ -277,13 +277,25 @@ def wrap(text: str, inches: float) -> str:
     return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
 
 
+class _ShownOnce(Figure):
+    """A figure that a notebook shows once: else the last line of a cell is shown again when the cell ends."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        if "inline" in plt.get_backend():
+            plt.close(self)
+        return {}  # the picture itself is made as for every figure
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, Figure.__name__)
+
+
 def _new_figure(**options: Any) -> Figure:
     """A figure that pyplot knows, so that ``plt.show()`` shows it, and that does not stay open for ever.
 
     A notebook closes what it has shown, a window is closed by its reader. Where nothing can be shown, nothing
     is ever closed: there each new figure takes the place of the last.
     """
-    figure = plt.figure(**options)
+    figure = plt.figure(FigureClass=_ShownOnce, **options)
     if plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
         plt.close(__name__)  # the last one, by its label
         figure.set_label(__name__)

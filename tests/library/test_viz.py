@@ -205,6 +205,20 @@ def test_figures_stay_until_they_were_shown_where_they_can_be(capsys):
         plt.switch_backend(backend)
 
 
+def test_the_last_line_of_a_cell_is_shown_once():
+    from IPython.core.formatters import DisplayFormatter
+
+    backend = plt.get_backend()
+    plt.switch_backend("module://matplotlib_inline.backend_inline")
+    try:
+        figure = viz.panels([MAP])
+        shown, _ = DisplayFormatter().format(figure)
+        assert shown["text/plain"].startswith("<Figure size ")
+        assert plt.get_fignums() == [], "it would be shown again at the cell's end"
+    finally:
+        plt.switch_backend(backend)
+
+
 def test_the_library_is_imported_without_its_figures():
     code = "import sys, xai_lib; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -22,10 +22,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from xai_lib._checks import check_choice, check_count, check_flag, check_number, check_tensor
 
 Picture = Tensor | np.ndarray
 Panel = Picture | tuple[Picture, Picture]
@@ -33,6 +36,7 @@ Panel = Picture | tuple[Picture, Picture]
 SEQUENTIAL = "inferno"  # perceptually uniform: equal steps of value look equal
 DIVERGING = "RdBu_r"  # white is zero, red speaks for the class, blue against it
 OVERLAY_OPACITY = 0.6
+SCALES = ("linear", "log")
 
 # Okabe and Ito's colours, told apart by colour-blind readers; a marker and dashes each, for print in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -112,25 +116,29 @@ def panels(
             colour, and the colour bar's pointed ends say so.
 
     Returns:
-        The figure; in a notebook call ``plt.show()`` next.
+        The figure; in a notebook call ``plt.show()`` next. Where pyplot can show nothing (a script without a
+        display) it keeps only the last figure; an earlier one can still be saved by who holds it.
 
     Raises:
-        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, or
-            there are not as many titles as items.
+        TypeError: if an option is not of its kind.
+        ValueError: if there is nothing to draw, an item has another shape, a heatmap is not finite, there
+            are not as many titles as items, or a size is not positive.
     """
-    drawn = [_split(item, i) for i, item in enumerate(items)]
+    drawn = [_split(item, i) for i, item in enumerate(_listed("items", items, "images and heatmaps"))]
     if not drawn:
         raise ValueError("items is empty: give at least one image or heatmap")
-    if titles is not None and len(titles) != len(drawn):
-        raise ValueError(f"titles has {len(titles)} entries, but there are {len(drawn)} items")
-    if not 0 < clip <= 100:
-        raise ValueError(f"clip must be a percentile in (0, 100], got {clip}")
-    columns = columns or (len(drawn) if len(drawn) <= 5 else 4)
+    titles = _check_titles(titles, len(drawn))
+    signed = None if signed is None else check_flag("signed", signed)
+    colorbar, suptitle = _check_text("colorbar", colorbar, None), _check_text("suptitle", suptitle, None)
+    size = check_number("size", size, above=0, what="inches")
+    clip = check_number("clip", clip, above=0, most=100, what="a percentile")
+    default = len(drawn) if len(drawn) <= 5 else 4
+    columns = default if columns is None else check_count("columns", columns)
     rows = math.ceil(len(drawn) / columns)
-    titles = [wrap(title, size) for title in titles or ()]
+    titles = [wrap(title, size) for title in titles]
     lines = max((title.count("\n") + 1 for title in titles), default=0)
     extra = (0.2 * lines + 0.1) * rows + (0.35 if suptitle else 0.0)
-    figure = plt.figure(
+    figure = _new_figure(
         figsize=(columns * size + (0.9 if colorbar else 0.0), rows * size + extra), layout="compressed"
     )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -180,21 +188,25 @@ def curves(
         The figure; draw more on ``figure.axes[0]``.
 
     Raises:
-        ValueError: if there are no lines, more than can be told apart, or a line is not as long as ``x``.
+        TypeError: if an option is not of its kind.
+        ValueError: if there are no lines, more than can be told apart, a line or a band is not as long as
+            ``x``, or a band belongs to no line.
 
     >>> figure = curves([1, 2, 4], {"measured": [1.0, 0.5, 0.25]}, xlabel="samples", ylabel="variance")
     >>> figure.axes[0].get_xlabel()
     'samples'
     """
-    if not 1 <= len(lines) <= len(COLORS):
-        raise ValueError(f"lines has {len(lines)} entries; between 1 and {len(COLORS)} can be told apart")
-    x = to_array(x)
-    figure = plt.figure(figsize=size)
+    x, lines, bands = _check_lines(x, lines, bands)
+    labels = {"xlabel": _check_text("xlabel", xlabel), "ylabel": _check_text("ylabel", ylabel)}
+    title = _check_text("title", title, None)
+    scales = {
+        "xscale": check_choice("xscale", xscale, SCALES),
+        "yscale": check_choice("yscale", yscale, SCALES),
+    }
+    size = _check_pair("size", size)
+    figure = _new_figure(figsize=size)
     axis = figure.subplots()
     for i, (label, y) in enumerate(lines.items()):
-        y = to_array(y)
-        if y.shape != x.shape:
-            raise ValueError(f"lines[{label!r}] has shape {y.shape}, but x has shape {x.shape}")
         # Markers on about twenty points only: on a dense curve they would hide the dashes.
         every = max(1, len(x) // 20)
         axis.plot(
@@ -207,10 +219,9 @@ def curves(
             markevery=every,
             markersize=5,
         )
-        if bands and label in bands:
-            low, high = (to_array(edge) for edge in bands[label])
-            axis.fill_between(x, low, high, color=COLORS[i], alpha=0.18, linewidth=0)
-    axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+        if label in bands:
+            axis.fill_between(x, *bands[label], color=COLORS[i], alpha=0.18, linewidth=0)
+    axis.set(**labels, **scales)
     if title:
         axis.set_title(wrap(title, size[0]))
     axis.grid(True, alpha=0.25)
@@ -238,7 +249,7 @@ def to_pixels(image: Picture, name: str = "image") -> np.ndarray:
     Raises:
         ValueError: if it has another shape, or values outside [0, 1].
     """
-    array = to_array(image)
+    array = _numbers(image, name)
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
@@ -260,8 +271,113 @@ def to_pixels(image: Picture, name: str = "image") -> np.ndarray:
 
 def wrap(text: str, inches: float) -> str:
     """Text broken into lines that fit a width at the book's title size; its own line breaks stay."""
+    _check_text("text", text)
+    check_number("inches", inches, above=0)
     width = max(8, int(inches * 14))  # a character is about 0.07 inch wide
     return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+
+
+class _ShownOnce(Figure):
+    """A figure that a notebook shows once: else the last line of a cell is shown again when the cell ends."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        if "inline" in plt.get_backend():
+            plt.close(self)
+        return {}  # the picture itself is made as for every figure
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, Figure.__name__)
+
+
+def _new_figure(**options: Any) -> Figure:
+    """A figure that pyplot knows, so that ``plt.show()`` shows it, and that does not stay open for ever.
+
+    A notebook closes what it has shown, a window is closed by its reader. Where nothing can be shown, nothing
+    is ever closed: there each new figure takes the place of the last.
+    """
+    figure = plt.figure(FigureClass=_ShownOnce, **options)
+    if plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
+        plt.close(__name__)  # the last one, by its label
+        figure.set_label(__name__)
+    return figure
+
+
+def _listed(name: str, values: Any, what: str) -> list[Any]:
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a list of {what}, got {type(values).__name__}")
+    if isinstance(values, (Tensor, np.ndarray)) and values.ndim < 3:  # its rows are not images
+        got = f"one of shape {tuple(values.shape)}; put it into a list"
+        raise ValueError(f"{name} must be a list of {what}, got {got}")
+    return list(values)
+
+
+def _check_text(name: str, value: Any, *default: None) -> str | None:
+    if not isinstance(value, str) and value not in default:
+        raise TypeError(f"{name} must be a text{' or None' if default else ''}, got {value!r}")
+    return value
+
+
+def _check_titles(titles: Any, items: int) -> list[str]:
+    if titles is None:
+        return []
+    titles = _listed("titles", titles, "texts, one for each item")
+    if len(titles) != items:
+        raise ValueError(f"titles has {len(titles)} entries, but there are {items} items")
+    return [_check_text(f"titles[{i}]", title) for i, title in enumerate(titles)]
+
+
+def _check_pair(name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (width, height) in inches, got {value!r}")
+    width, height = (check_number(f"{name}[{i}]", v, above=0, what="inches") for i, v in enumerate(value))
+    return width, height
+
+
+def _check_lines(
+    x: Any, lines: Any, bands: Any
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """The axis, the lines and the bands of a plot as arrays of one length."""
+    x, bands = _numbers(x, "x"), {} if bands is None else bands
+    if x.ndim != 1:
+        raise ValueError(f"x must be one list of numbers, got shape {x.shape}")
+    for name, value in (("lines", lines), ("bands", bands)):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a dict, one entry for each line, got {type(value).__name__}")
+    if not 1 <= len(lines) <= len(COLORS):
+        raise ValueError(f"lines has {len(lines)} entries; between 1 and {len(COLORS)} can be told apart")
+
+    def as_long_as_x(values: Any, name: str) -> np.ndarray:
+        values = _numbers(values, name)
+        if values.shape != x.shape:
+            raise ValueError(f"{name} has shape {values.shape}, but x has shape {x.shape}")
+        return values
+
+    drawn = {_check_text("a label of lines", k): as_long_as_x(y, f"lines[{k!r}]") for k, y in lines.items()}
+    shaded = {}
+    for label, band in bands.items():
+        name = f"bands[{label!r}]"
+        if label not in drawn:
+            raise ValueError(f"{name} belongs to no line; the lines are {', '.join(map(repr, drawn))}")
+        if not isinstance(band, (tuple, list)) or len(band) != 2:
+            raise ValueError(f"{name} must be a pair (lower, upper), got {type(band).__name__}")
+        shaded[label] = tuple(as_long_as_x(edge, f"{name}[{i}]") for i, edge in enumerate(band))
+    return x, drawn, shaded
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    """Real numbers as an array that is not empty."""
+    if isinstance(values, Tensor):
+        check_tensor(name, values, "numbers")
+    try:
+        array = to_array(values)
+    except (TypeError, ValueError):  # lists of unequal length
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        got = array.dtype if array.dtype.kind != "O" else type(values).__name__
+        raise TypeError(f"{name} must hold real numbers, got {got}")
+    if array.size == 0:
+        raise ValueError(f"{name} must hold at least one number, got shape {array.shape}")
+    return array
 
 
 def _split(item: Panel, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -270,8 +386,8 @@ def _split(item: Panel, index: int) -> tuple[np.ndarray | None, np.ndarray | Non
     if isinstance(item, (tuple, list)):
         if len(item) != 2:
             raise ValueError(f"{name} must be a pair (image, heatmap), got {len(item)} entries")
-        return to_pixels(item[0], f"{name}[0]"), _check_map(to_array(item[1]), f"{name}[1]")
-    array = to_array(item)
+        return to_pixels(item[0], f"{name}[0]"), _check_map(_numbers(item[1], f"{name}[1]"), f"{name}[1]")
+    array = _numbers(item, name)
     return (None, _check_map(array, name)) if array.ndim == 2 else (to_pixels(array, name), None)
 
 

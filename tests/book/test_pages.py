@@ -60,6 +60,8 @@ def test_links_lead_somewhere(book_html, page):
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.exists():
                 broken.append(f"{address}: no such file")
+            elif not target.is_relative_to(book_html.resolve()):
+                broken.append(f"{address}: outside the book, where no server finds it")
             elif (
                 parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in anchors(target)
             ):

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from tests.browser.faults import SIZES
 from tests.conftest import CHROMIUM
 from tests.pages import PAGES
 
@@ -21,7 +23,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 @pytest.fixture(scope="session")
@@ -38,61 +39,75 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def addresses(book_html) -> Iterator[dict[str, str]]:
-    """Where the book lies: opened as files, and served."""
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a folder is served meanwhile."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(book_html)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield {"file": book_html.resolve().as_uri(), "http": f"http://127.0.0.1:{server.server_port}"}
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-@pytest.fixture
-def visit(chromium, addresses):
-    """``with visit(page, via="file", size="desktop", theme="light") as tab``: a loaded page.
+@contextmanager
+def opened(browser, root, name, *, size="desktop", theme="light", scripts=True):
+    """The page ``name`` of the folder at the address ``root``, loaded, with the network cut off.
 
     ``tab.left`` are the requests that left for another host (none was let through), ``tab.errors`` what the
-    page wrote to the console as errors.
+    page wrote to the console as errors. Nothing moves: a click would wait until what it opens has faded in.
     """
+    context = browser.new_context(
+        viewport=SIZES[size],
+        color_scheme=theme,
+        reduced_motion="reduce",
+        java_script_enabled=scripts,
+        has_touch=size == "phone",
+    )
+    left, errors = [], []
+    ours = (root, "data:", "blob:")
 
-    @contextmanager
-    def open_page(name, *, via="file", size="desktop", theme="light", scripts=True):
-        context = chromium.new_context(
-            viewport=SIZES[size], color_scheme=theme, java_script_enabled=scripts, has_touch=size == "phone"
-        )
-        left, errors = [], []
-        ours = (addresses[via], "data:", "blob:")
+    def cut(route):
+        if route.request.url.startswith(ours):
+            route.continue_()
+        else:
+            left.append(route.request.url)
+            route.abort()
 
-        def cut(route):
-            if route.request.url.startswith(ours):
-                route.continue_()
-            else:
-                left.append(route.request.url)
-                route.abort()
+    context.route("**/*", cut)
+    context.add_init_script("localStorage.mode = localStorage.mode || 'auto'")  # the system's choice
+    tab = context.new_page()
+    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("requestfailed", lambda request: errors.append(f"{request.url}: {request.failure}"))
+    tab.left, tab.errors, tab.devtools = left, errors, context.new_cdp_session(tab)
+    tab.goto(f"{root}/{name}")
+    if name == "index.html":  # sends its reader on to the title page
+        tab.wait_for_url(f"**/{PAGES[0]}.html")
+    if scripts:
+        tab.wait_for_function("!window.MathJax || MathJax.startup?.promise?.then(() => true)")
+    yield tab
+    context.close()
 
-        context.route("**/*", cut)
-        context.add_init_script(
-            f"for (const key of ['mode', 'theme']) localStorage[key] = localStorage[key] || '{theme}'"
-        )
-        tab = context.new_page()
-        tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("requestfailed", lambda request: errors.append(f"{request.url}: {request.failure}"))
-        tab.left, tab.errors = left, errors
-        tab.goto(f"{addresses[via]}/{name}")
-        if name == "index.html":  # sends its reader on to the title page
-            tab.wait_for_url(f"**/{PAGES[0]}.html")
-        if scripts:
-            tab.wait_for_function("!window.MathJax || MathJax.startup?.promise?.then(() => true)")
-        yield tab
-        context.close()
 
-    return open_page
+@pytest.fixture(scope="session")
+def addresses(book_html) -> Iterator[dict[str, str]]:
+    """Where the book lies: opened as files, and served."""
+    with served(book_html) as address:
+        yield {"file": book_html.resolve().as_uri(), "http": address}
+
+
+@pytest.fixture
+def visit(chromium, addresses):
+    """``with visit(page, via="file", size="desktop", theme="light") as tab``: a loaded page of the book."""
+
+    def visit(name, *, via="file", **options):
+        return opened(chromium, addresses[via], name, **options)
+
+    return visit

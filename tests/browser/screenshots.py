@@ -15,7 +15,8 @@ sys.path.insert(0, str(ROOT))
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.conftest import ARGUMENTS, SIZES
+    from tests.browser.conftest import ARGUMENTS
+    from tests.browser.faults import SIZES
     from tests.conftest import CHROMIUM
     from tests.pages import PAGES
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.browser.faults import heard
 from tests.pages import PAGES
 
 LESSONS = [page for page in PAGES if page.endswith("/lesson")]
@@ -77,9 +78,11 @@ def test_a_quiz_is_answered_from_the_keyboard(visit, page):
 
 
 @pytest.mark.parametrize("page", LESSONS)
-@pytest.mark.parametrize("via", ["file", "http"])
-def test_an_explorer_moves_from_the_keyboard(visit, page, via):
-    with visit(f"{page}.html", via=via) as tab:
+@pytest.mark.parametrize(
+    "where", [{"via": "file"}, {"via": "http", "size": "phone", "theme": "dark"}], ids=["file", "served"]
+)
+def test_an_explorer_moves_from_the_keyboard(visit, page, where):
+    with visit(f"{page}.html", **where) as tab:
         explorers = tab.locator(".xw-frames").all()
         assert explorers, "no explorer on the page"
         for explorer in explorers:
@@ -99,6 +102,7 @@ def test_an_explorer_moves_from_the_keyboard(visit, page, via):
                     image.get_attribute("alt"),
                 ) == before
             assert caption.get_attribute("aria-live") == "polite"
+        assert heard(tab) == []
 
 
 @pytest.mark.parametrize("page", LESSONS)
@@ -154,6 +158,7 @@ def test_search_finds(visit, via):
         results = tab.locator("#search-results li a")
         results.first.wait_for()
         assert results.count() >= 3
+        tab.wait_for_load_state("networkidle")  # the search reads a sentence of each page that it found
         results.first.click()
         tab.wait_for_load_state()
         assert "gradient" in tab.locator("article").inner_text().lower()

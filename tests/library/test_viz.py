@@ -1,5 +1,8 @@
 """Figures say what they show: scales, signs, errors."""
 
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -93,11 +96,43 @@ def test_bytes_are_images_too():
         ([MAP[None] - 0.5], {}, r"give it as \(H, W\)"),
         ([(PHOTO, MAP, MAP)], {}, "pair"),
         ([MAP], {"clip": 0}, "clip must be"),
+        ([MAP], {"clip": float("nan")}, "clip must be"),
+        ([MAP], {"size": 0}, "size must be a finite number, above 0, inches, got 0"),
+        ([MAP], {"size": True}, "size must be"),
+        ([MAP], {"size": (3, 4)}, "size must be"),
+        ([MAP], {"columns": -1}, "columns must be a positive whole number, got -1"),
+        ([MAP], {"columns": 0}, "columns must be"),
+        ([MAP], {"columns": 1.5}, "columns must be"),
+        ([MAP], {"signed": "no"}, "signed must be True or False"),
+        ([MAP], {"colorbar": True}, "colorbar must be a text or None"),
+        ([MAP], {"suptitle": 3}, "suptitle must be a text or None"),
+        ([MAP, MAP], {"titles": "ab"}, "titles must be a list of texts"),
+        ([MAP, MAP], {"titles": ["a", 2]}, r"titles\[1\] must be a text"),
+        (MAP, {}, "items must be a list .* put it into a list"),
+        (3, {}, "items must be a list"),
+        ({"a": MAP}, {}, "items must be a list"),
+        ([MAP[:0]], {}, r"items\[0\] must hold at least one number"),
+        ([(PHOTO, MAP[:0])], {}, r"items\[0\]\[1\] must hold at least one number"),
+        ([MAP + 1j], {}, r"items\[0\] must hold real numbers, got complex64"),
+        ([(PHOTO, [[1.0, 2.0], [3.0]])], {}, r"items\[0\]\[1\] must hold real numbers"),
+        ([None], {}, r"items\[0\] must hold real numbers, got NoneType"),
+        ([MAP.to("meta")], {}, r"items\[0\] must hold values"),
+        ([MAP.to_sparse()], {}, r"items\[0\] must be a dense tensor"),
     ],
 )
-def test_bad_panels_are_named(items, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_panels_are_named_before_anything_is_drawn(items, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         viz.panels(items, **options)
+    assert plt.get_fignums() == []
+
+
+def test_a_number_of_numpy_is_a_number():
+    items = [MAP] * 4
+    mine = viz.panels(items, columns=np.int64(2), size=np.float32(2), clip=np.float64(99), signed=np.True_)
+    plain = viz.panels(items, columns=2, size=2.0, clip=99.0, signed=True)
+    np.testing.assert_array_equal(mine.get_size_inches(), plain.get_size_inches())
+    assert [image.norm.vmax for image in drawn(mine)] == [image.norm.vmax for image in drawn(plain)]
+    viz.curves([1, 2], {"a": [1, 2]}, xlabel="x", ylabel="y", size=(np.float32(4), np.int64(3)))
 
 
 def test_lines_differ_in_more_than_colour():
@@ -109,11 +144,84 @@ def test_lines_differ_in_more_than_colour():
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"), [({}, "0 entries"), ({"a": [1, 2]}, r"lines\['a'\] has shape \(2,\)")]
+    ("options", "message"),
+    [
+        ({"lines": {}}, "0 entries"),
+        ({"lines": {"a": [1, 2]}}, r"lines\['a'\] has shape \(2,\)"),
+        ({"lines": {"a": [1, 2, 3], "b": [1, 2]}}, r"lines\['b'\] has shape \(2,\)"),
+        ({"lines": [1, 2, 3]}, "lines must be a dict"),
+        ({"lines": {"a": "abc"}}, r"lines\['a'\] must hold real numbers"),
+        ({"lines": {1: [1, 2, 3]}}, "a label of lines must be a text, got 1"),
+        ({"x": []}, "x must hold at least one number"),
+        ({"x": [[1, 2, 3]]}, r"x must be one list of numbers, got shape \(1, 3\)"),
+        ({"xlabel": None}, "xlabel must be a text"),
+        ({"ylabel": 3}, "ylabel must be a text"),
+        ({"title": 3}, "title must be a text or None"),
+        ({"xscale": "lg"}, "xscale must be one of 'linear', 'log', got 'lg'"),
+        ({"yscale": None}, "yscale must be one of"),
+        ({"bands": []}, "bands must be a dict"),
+        ({"bands": {"b": ([0] * 3, [1] * 3)}}, r"bands\['b'\] belongs to no line"),
+        ({"bands": {"a": [0] * 3}}, r"bands\['a'\] must be a pair"),
+        ({"bands": {"a": ([0] * 2, [1] * 3)}}, r"bands\['a'\]\[0\] has shape"),
+        ({"size": 4}, "size must be a pair"),
+        ({"size": (4, 0)}, r"size\[1\] must be"),
+    ],
 )
-def test_bad_curves_are_named(lines, message):
-    with pytest.raises(ValueError, match=message):
-        viz.curves([1, 2, 3], lines, xlabel="x", ylabel="y")
+def test_bad_curves_are_named_before_anything_is_drawn(options, message):
+    sound = {"x": [1, 2, 3], "lines": {"a": [1, 2, 3]}, "xlabel": "x", "ylabel": "y"}
+    with pytest.raises((TypeError, ValueError), match=message):
+        viz.curves(**{**sound, **options})
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "inches", "message"), [(3, 1, "text must be"), ("a", 0, "inches must be"), ("a", "1", "inches")]
+)
+def test_what_cannot_be_wrapped_is_named(text, inches, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        viz.wrap(text, inches)
+
+
+def test_figures_do_not_pile_up_where_nothing_can_be_shown(tmp_path):
+    mine = plt.figure()
+    figures = [viz.panels([MAP]) for _ in range(40)]
+    last = viz.curves([1, 2], {"a": [1, 2]}, xlabel="x", ylabel="y")
+    assert plt.gcf() is last and len(plt.get_fignums()) == 2 and plt.fignum_exists(mine.number)
+    figures[0].savefig(tmp_path / "first.png")  # an earlier one is still whole
+    assert plt.imread(tmp_path / "first.png").std() > 0.1
+
+
+def test_figures_stay_until_they_were_shown_where_they_can_be(capsys):
+    backend = plt.get_backend()
+    plt.switch_backend("module://matplotlib_inline.backend_inline")
+    try:
+        for _ in range(3):
+            viz.panels([MAP])
+        assert len(plt.get_fignums()) == 3
+        plt.show()
+        assert plt.get_fignums() == []
+        assert capsys.readouterr().out.count("Figure(") == 3
+    finally:
+        plt.switch_backend(backend)
+
+
+def test_the_last_line_of_a_cell_is_shown_once():
+    from IPython.core.formatters import DisplayFormatter
+
+    backend = plt.get_backend()
+    plt.switch_backend("module://matplotlib_inline.backend_inline")
+    try:
+        figure = viz.panels([MAP])
+        shown, _ = DisplayFormatter().format(figure)
+        assert shown["text/plain"].startswith("<Figure size ")
+        assert plt.get_fignums() == [], "it would be shown again at the cell's end"
+    finally:
+        plt.switch_backend(backend)
+
+
+def test_the_library_is_imported_without_its_figures():
+    code = "import sys, xai_lib; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_text_in_figures_is_at_least_nine_points():

@@ -8,7 +8,8 @@ over the rounds, of the times and of the ratios within a round. The limit for ou
 is not installed is named as such.
 
 On a GPU the ratios are of wall-clock times. On a CPU they are of the processor time that the process used,
-which other programs on the machine disturb less; the ratio by the wall clock is reported beside it.
+which other programs on the machine disturb less; the ratio by the wall clock is reported beside it. There the
+C library keeps the memory that it once got (``keep_pages``).
 
 Then: how time and memory grow with the number of passes (``passes``), the ``size`` of the image and the
 number of ``classes``; whether the ``memory`` of a method's tensors depends on its passes (``memory.py``); how
@@ -17,7 +18,8 @@ steps (``equal_error``). Everything goes to ``benchmarks/results/<device>.json``
 "How fast, and why" is made from the former.
 
 ``--only`` takes names of methods and of these parts. It prints; with ``--output`` it also puts what it
-measured into the results that are stored there, if they were made on the same machine with the same versions.
+measured into the results in that folder, if they were made on the same machine with the same versions, so
+that a long run may be made in pieces. The table is written once no part is missing.
 """
 
 import argparse
@@ -68,6 +70,20 @@ def _quiet():
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def keep_pages() -> None:
+    """Have the C library (glibc) keep the memory that it once got from the system.
+
+    Left alone it gives large buffers back after a pass and fetches them again for the next, or not, as the
+    heap happens to lie: that is the same all through one process, and differs from process to process by more
+    than the limits that are tested here.
+    """
+    trim_threshold, most_mappings = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX
+    with contextlib.suppress(OSError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(most_mappings, 0)
 
 
 def peak_memory(call: Call, device: torch.device) -> float | None:
@@ -543,27 +559,38 @@ def say(text: str) -> None:
 def merged(stored: dict, measured: dict) -> dict:
     """Stored results with what was measured anew in its place."""
     again = {row["method"] for row in measured["rows"]}
-    rows = [row for row in stored["rows"] if row["method"] not in again] + measured["rows"]
+    rows = [row for row in stored.get("rows", []) if row["method"] not in again] + measured["rows"]
     rows.sort(key=lambda row: list(METHODS).index(row["method"]))  # stable: batch sizes stay in order
-    return {**stored, **measured, "rows": rows, "growth": {**stored["growth"], **measured["growth"]}}
+    growth = {**stored.get("growth", {}), **measured["growth"]}
+    return {**stored, **measured, "rows": rows, "growth": growth}
+
+
+def missing(results: dict) -> list[str]:
+    """Methods and parts that have not been measured yet."""
+    there = {row["method"] for row in results["rows"]} | set(results["growth"]) | set(results)
+    return [name for name in (*METHODS, *PARTS) if name not in there]
 
 
 def write(results: dict, folder: Path, device: torch.device, only: bool) -> None:
     """Judge the results, print the verdict, and store the numbers and their tables."""
     path = folder / f"{device.type}.json"
-    if only:
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if stored.get("machine") != results["machine"]:
+    if only and path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["machine"] != results["machine"]:
             raise SystemExit(
-                f"nothing written: {path} holds no results of this machine with these versions to put these "
-                f"into ({stored.get('machine')} there, {results['machine']} here); leave out --only"
+                f"nothing written: the results in {path} are of another machine or other versions "
+                f"({stored['machine']} there, {results['machine']} here); choose another folder"
             )
         results = merged(stored, results)
+    folder.mkdir(parents=True, exist_ok=True)
+    if missing(results):
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        say(f"written: {path}; still missing: {', '.join(missing(results))}")
+        return
     results["targets"] = targets(results)
     for target in results["targets"]:
         verdict = {True: "met   ", False: "MISSED", None: "?     "}[target["holds"]]
         say(f"{verdict} {target['promise']}: {target['measured']}")
-    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(markdown(results), encoding="utf-8")
     say(f"written: {path} and .md")
@@ -586,6 +613,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how often each is timed")
     options = parser.parse_args()
 
+    keep_pages()
     device, only = torch.device(options.device), options.only or [*METHODS, *PARTS]
     rounds = options.rounds or (3 if options.quick else 15 if device.type == "cuda" else 5)
     start = time.monotonic()

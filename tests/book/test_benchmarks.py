@@ -150,12 +150,28 @@ def test_results_of_another_machine_are_not_mixed_in(run, tmp_path):
     path.write_text(RESULTS[0].read_text(encoding="utf-8"), encoding="utf-8")
     before = path.read_text(encoding="utf-8")
     other = {**read(path)["machine"], "torch": "0.1"}
-    with pytest.raises(SystemExit, match="leave out --only"):
+    with pytest.raises(SystemExit, match="another machine"):
         run.write({"machine": other, "rows": [], "growth": {}}, tmp_path, CPU, only=True)
     assert path.read_text(encoding="utf-8") == before
 
 
-# ------------------------------------------------------------------------------------------- the memory meter
+def test_a_run_in_pieces_has_its_table_once_nothing_is_missing(run, tmp_path):
+    whole = read(RESULTS[0])
+    rows = [row for row in whole["rows"] if row["method"] != "rise"]
+    pieces = {key: value for key, value in whole.items() if key not in ("memory", "targets")}
+    run.write({**pieces, "rows": rows, "targets": []}, tmp_path, CPU, only=True)
+    assert run.missing(read(tmp_path / "cpu.json")) == ["rise", "memory"]
+    assert not (tmp_path / "cpu.md").exists()
+    last = {"machine": whole["machine"], "targets": [], "growth": {}, "memory": whole["memory"]}
+    rise = [row for row in whole["rows"] if row["method"] == "rise"]
+    run.write({**last, "rows": rise}, tmp_path, CPU, only=True)
+    assert read(tmp_path / "cpu.json") == whole
+    assert (tmp_path / "cpu.md").read_text(encoding="utf-8") == RESULTS[0].with_suffix(".md").read_text(
+        encoding="utf-8"
+    )
+
+
+# ----------------------------------------------------------------------------------------- the memory meter
 
 
 def test_k_images_are_k_images(peak):

@@ -340,130 +340,122 @@ def _cpuinfo() -> list[str]:
 
 def markdown(results: dict) -> str:
     """The tables that people read."""
-    facts, rows, growth = results["machine"], results["rows"], results["growth"]
-    curve, rounds = results["convergence"], sorted({row["rounds"] for row in rows})
+    facts, growth = results["machine"], results["growth"]
     lines = [
         f"# Benchmarks, {facts['device']}",
         "",
         "Made by `python benchmarks/run.py`, which says what is measured. "
         + ", ".join(f"{key} {value}" for key, value in facts.items() if key != "device")
         + ".",
-        "",
-        "## Targets",
-        "",
-        *_table(
-            ["target", "measured", "met"],
-            [
-                [t["promise"], t["measured"], {True: "yes", False: "**no**", None: "–"}[t["holds"]]]
-                for t in results["targets"]
-            ],
-        ),
-        "",
-        "## Methods",
-        "",
-        f"The limit for ours / bare is {LIMIT:.2f}; in brackets the quartiles over "
-        f"{' to '.join(map(str, rounds[:: max(1, len(rounds) - 1)]))} rounds. Memory is the peak above the "
-        "level before the call, of the GPU's memory or of the whole process.",
-        "",
-        *_table(
-            ["method", "network", "images × passes", "batch_size", "ours, s", "ours / bare", "by wall clock"]
-            + ["peers, each / ours", "MiB: ours", "bare", "peers"],
-            [_method_cells(row) for row in rows],
-        ),
-        "",
-        "## Growth with the number of passes",
-        "",
-        "small_gap, 112², batch_size 32. Memory is that of live tensors.",
-        "",
-        *_table(
-            ["method", "passes", "ours / bare", "ours, MiB", "fastest peer", "peer / ours", "peer, MiB"],
-            [
-                [
-                    f"`{r['method']}`",
-                    r["passes"],
-                    f"{r['ours_over_bare']:.2f}",
-                    _mib(r["ours_mib"]),
-                    r["peer"] or "none installed",
-                ]
-                + [f"{r['peer_over_ours']:.2f}" if r["peer"] else "–", _mib(r["peer_mib"])]
-                for r in growth["passes"]
-            ],
-        ),
-        "",
-        "## Memory of live tensors",
-        "",
-        "One image of 112², batch_size 32; small_gap (Score-CAM: efficientnet_lite0). The limit of growth "
-        f"is {MEMORY_LIMIT:.2f}.",
-        "",
-        *_table(
-            ["method", "passes", "MiB", "growth"],
-            [
-                [
-                    f"`{r['method']}`",
-                    ", ".join(map(str, r["passes"])),
-                    ", ".join(f"{v:.2f}" for v in r["mib"]),
-                    f"{r['growth']:.3f}",
-                ]
-                for r in results["memory"]
-            ],
-        ),
-        "",
-        "## Growth with the size of the image",
-        "",
-        "efficientnet_lite0, 34 passes (occlusion: its windows), batch_size 8.",
-        "",
-        *_table(
-            ["method", "image", "ours / bare", "ours, MiB"],
-            [
-                [f"`{r['method']}`", f"{r['size']}²", f"{r['ours_over_bare']:.2f}", _mib(r["ours_mib"])]
-                for r in growth["size"]
-            ],
-        ),
-        "",
-        "## Growth with the number of classes",
-        "",
-        "efficientnet_lite0, 224², 64 passes, batch_size 16: the same passes serve all classes.",
-        "",
-        *_table(
-            ["method", "classes", "time over that for one class", "ours, MiB"],
-            [
-                [f"`{r['method']}`", r["classes"], f"{r['over_one_class']:.2f}", _mib(r["ours_mib"])]
-                for r in growth["classes"]
-            ],
-        ),
-        "",
-        "## RISE: error against passes",
-        "",
-        f"{curve['setting']}; relative error of the map against {curve['reference_masks']}"
-        f" balanced masks, root mean square over {curve['seeds']} seeds.",
-        "",
-        *_table(
-            [
-                "estimator",
-                *(f"{n} passes" for n in curve["passes"]),
-                "passes for the same error",
-            ],
-            [
-                [
-                    name,
-                    *(f"{e:.2f}" for e in errors),
-                    f"{curve['same_error_passes'][name]:.1f} ×",
-                ]
-                for name, errors in curve["errors"].items()
-            ],
-        ),
-        "",
-        "## Passes for equal error",
-        "",
-        "Error: root mean square over cases (seeds, images). In brackets the quartiles over resampled cases; "
-        "× is how many times the passes of the row's first estimator this one needs for the same error.",
-        "",
-        *_table(
-            ["method", "setting", "estimator", "error after passes", "passes for the same error"],
-            [cells for row in results["equal_error"] for cells in _error_cells(row)],
-        ),
+        *_targets_section(results["targets"]),
+        *_methods_section(results["rows"]),
+        *_passes_section(growth["passes"]),
+        *_memory_section(results["memory"]),
+        *_size_section(growth["size"]),
+        *_classes_section(growth["classes"]),
+        *_rise_section(results["convergence"]),
+        *_equal_error_section(results["equal_error"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _targets_section(verdicts: list[dict]) -> list[str]:
+    words = {True: "yes", False: "**no**", None: "–"}
+    rows = [[t["promise"], t["measured"], words[t["holds"]]] for t in verdicts]
+    return _section("Targets", "", ["target", "measured", "met"], rows)
+
+
+def _methods_section(rows: list[dict]) -> list[str]:
+    rounds = sorted({row["rounds"] for row in rows})
+    text = (
+        f"The limit for ours / bare is {LIMIT:.2f}; in brackets the quartiles over "
+        f"{' to '.join(map(str, rounds[:: max(1, len(rounds) - 1)]))} rounds. Memory is the peak above the "
+        "level before the call, of the GPU's memory or of the whole process."
+    )
+    head = ["method", "network", "images × passes", "batch_size", "ours, s", "ours / bare", "by wall clock"]
+    head += ["peers, each / ours", "MiB: ours", "bare", "peers"]
+    return _section("Methods", text, head, [_method_cells(row) for row in rows])
+
+
+def _passes_section(rows: list[dict]) -> list[str]:
+    head = ["method", "passes", "ours / bare", "ours, MiB", "fastest peer", "peer / ours", "peer, MiB"]
+    cells = [
+        [
+            f"`{r['method']}`",
+            r["passes"],
+            f"{r['ours_over_bare']:.2f}",
+            _mib(r["ours_mib"]),
+            r["peer"] or "none installed",
+            f"{r['peer_over_ours']:.2f}" if r["peer"] else "–",
+            _mib(r["peer_mib"]),
+        ]
+        for r in rows
+    ]
+    text = "small_gap, 112², batch_size 32. Memory is that of live tensors."
+    return _section("Growth with the number of passes", text, head, cells)
+
+
+def _memory_section(rows: list[dict]) -> list[str]:
+    text = (
+        "One image of 112², batch_size 32; small_gap (Score-CAM: efficientnet_lite0). The limit of growth is "
+        f"{MEMORY_LIMIT:.2f}."
+    )
+    cells = [
+        [
+            f"`{r['method']}`",
+            ", ".join(map(str, r["passes"])),
+            ", ".join(f"{v:.2f}" for v in r["mib"]),
+            f"{r['growth']:.3f}",
+        ]
+        for r in rows
+    ]
+    return _section("Memory of live tensors", text, ["method", "passes", "MiB", "growth"], cells)
+
+
+def _size_section(rows: list[dict]) -> list[str]:
+    cells = [
+        [f"`{r['method']}`", f"{r['size']}²", f"{r['ours_over_bare']:.2f}", _mib(r["ours_mib"])] for r in rows
+    ]
+    text = "efficientnet_lite0, 34 passes (occlusion: its windows), batch_size 8."
+    head = ["method", "image", "ours / bare", "ours, MiB"]
+    return _section("Growth with the size of the image", text, head, cells)
+
+
+def _classes_section(rows: list[dict]) -> list[str]:
+    cells = [
+        [f"`{r['method']}`", r["classes"], f"{r['over_one_class']:.2f}", _mib(r["ours_mib"])] for r in rows
+    ]
+    text = "efficientnet_lite0, 224², 64 passes, batch_size 16: the same passes serve all classes."
+    head = ["method", "classes", "time over that for one class", "ours, MiB"]
+    return _section("Growth with the number of classes", text, head, cells)
+
+
+def _rise_section(curve: dict) -> list[str]:
+    text = (
+        f"{curve['setting']}; relative error of the map against {curve['reference_masks']} balanced masks, "
+        f"root mean square over {curve['seeds']} seeds."
+    )
+    cells = [
+        [name, *(f"{e:.2f}" for e in errors), f"{curve['same_error_passes'][name]:.1f} ×"]
+        for name, errors in curve["errors"].items()
+    ]
+    head = ["estimator", *(f"{n} passes" for n in curve["passes"]), "passes for the same error"]
+    return _section("RISE: error against passes", text, head, cells)
+
+
+def _equal_error_section(rows: list[dict]) -> list[str]:
+    text = (
+        "Error: root mean square over cases (seeds, images). In brackets the quartiles over resampled cases; "
+        "× is how many times the passes of the row's first estimator this one needs for the same error."
+    )
+    head = ["method", "setting", "estimator", "error after passes", "passes for the same error"]
+    return _section(
+        "Passes for equal error", text, head, [cells for row in rows for cells in _error_cells(row)]
+    )
+
+
+def _section(title: str, text: str, head: list[str], rows: list[list]) -> list[str]:
+    return ["", f"## {title}", "", *([text, ""] if text else []), *_table(head, rows)]
 
 
 def _error_cells(row: dict) -> list[list[str]]:
@@ -475,6 +467,8 @@ def _error_cells(row: dict) -> list[list[str]]:
             lines.append([*head, f"not installed ({curve['not_installed']})", "–"])
             continue
         errors = ", ".join(f"{n}: {e:.3g}" for n, e in zip(row["passes"], curve["errors"], strict=True))
+        if row["level"] is not None:
+            errors += f"; {row['level']} after {curve['passes_at_level']:.0f}"
         factor = "1"
         if "factor" in curve:
             low, high = curve["quartiles"]

@@ -18,8 +18,8 @@ steps (``equal_error``). Everything goes to ``benchmarks/results/<device>.json``
 "How fast, and why" is made from the former.
 
 ``--only`` takes names of methods and of these parts. It prints; with ``--output`` it also puts what it
-measured into the results in that folder, if they were made on the same machine with the same versions, so
-that a long run may be made in pieces. The table is written once no part is missing.
+measured into the results in that folder, so that a long run may be made in pieces: with the same versions,
+and what is timed on the same machine. The table is written once no part is missing.
 """
 
 import argparse
@@ -551,12 +551,24 @@ def say(text: str) -> None:
 
 
 def merged(stored: dict, measured: dict) -> dict:
-    """Stored results with what was measured anew in its place."""
+    """Stored results with what was measured anew in its place.
+
+    Bytes and errors do not depend on the processor: without times, only the versions must be the same.
+    """
+    timed = measured["rows"] or measured["growth"]
+    facts = {k: v for k, v in measured["machine"].items() if timed or k not in ("processor", "threads")}
+    other = {
+        k: f"{stored['machine'].get(k)}, here {v}" for k, v in facts.items() if stored["machine"].get(k) != v
+    }
+    if other:
+        raise SystemExit(
+            f"nothing written: the results that are there were made with {other}; choose another folder"
+        )
     again = {row["method"] for row in measured["rows"]}
     rows = [row for row in stored.get("rows", []) if row["method"] not in again] + measured["rows"]
     rows.sort(key=lambda row: list(METHODS).index(row["method"]))  # stable: batch sizes stay in order
     growth = {**stored.get("growth", {}), **measured["growth"]}
-    return {**stored, **measured, "rows": rows, "growth": growth}
+    return {**stored, **measured, "machine": stored["machine"], "rows": rows, "growth": growth}
 
 
 def missing(results: dict) -> list[str]:
@@ -569,13 +581,7 @@ def write(results: dict, folder: Path, device: torch.device, only: bool) -> None
     """Judge the results, print the verdict, and store the numbers and their tables."""
     path = folder / f"{device.type}.json"
     if only and path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["machine"] != results["machine"]:
-            raise SystemExit(
-                f"nothing written: the results in {path} are of another machine or other versions "
-                f"({stored['machine']} there, {results['machine']} here); choose another folder"
-            )
-        results = merged(stored, results)
+        results = merged(json.loads(path.read_text(encoding="utf-8")), results)
     folder.mkdir(parents=True, exist_ok=True)
     if missing(results):
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -135,7 +135,8 @@ def test_parts_measured_anew_replace_the_stored_ones(run):
     stored = read(RESULTS[0])
     row = {**next(row for row in stored["rows"] if row["method"] == "lime"), "rounds": 99}
     sized = stored["growth"]["size"][:1]
-    both = run.merged(stored, {"rows": [row], "growth": {"size": sized}, "memory": []})
+    new = {"machine": stored["machine"], "rows": [row], "growth": {"size": sized}, "memory": []}
+    both = run.merged(stored, new)
     assert [r for r in both["rows"] if r["method"] == "lime"] == [row]
     assert [r for r in both["rows"] if r["method"] != "lime"] == [
         r for r in stored["rows"] if r["method"] != "lime"
@@ -145,14 +146,17 @@ def test_parts_measured_anew_replace_the_stored_ones(run):
     assert both["equal_error"] == stored["equal_error"]
 
 
-def test_results_of_another_machine_are_not_mixed_in(run, tmp_path):
-    path = tmp_path / "cpu.json"
-    path.write_text(RESULTS[0].read_text(encoding="utf-8"), encoding="utf-8")
-    before = path.read_text(encoding="utf-8")
-    other = {**read(path)["machine"], "torch": "0.1"}
-    with pytest.raises(SystemExit, match="another machine"):
-        run.write({"machine": other, "rows": [], "growth": {}}, tmp_path, CPU, only=True)
-    assert path.read_text(encoding="utf-8") == before
+def test_times_of_another_machine_and_anything_of_another_version_are_not_mixed_in(run):
+    stored = read(RESULTS[0])
+    here = {**stored["machine"], "processor": "another", "threads": 64}
+    without_times = {"machine": here, "rows": [], "growth": {}, "memory": []}
+    both = run.merged(stored, without_times)
+    assert both["memory"] == [] and both["machine"] == stored["machine"]
+    for timed in ({"rows": stored["rows"][:1]}, {"growth": {"size": stored["growth"]["size"]}}):
+        with pytest.raises(SystemExit, match="here another"):
+            run.merged(stored, {**without_times, **timed})
+    with pytest.raises(SystemExit, match=r"torch.*here 0\.1"):
+        run.merged(stored, {**without_times, "machine": {**stored["machine"], "torch": "0.1"}})
 
 
 def test_a_run_in_pieces_has_its_table_once_nothing_is_missing(run, tmp_path):

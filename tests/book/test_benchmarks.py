@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from xai_lib import load_model, shapley_fit
+from xai_lib import load_model, shapes, shapley_fit
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted(ROOT.glob("benchmarks/results/*.json"))
@@ -423,6 +423,38 @@ def test_the_tabulated_game_is_the_networks(error):
     fit = shapley_fit(game.model, game.x, 0, segments=game.segments, n_samples=64, fill=0.0)
     assert fit.exact
     torch.testing.assert_close(fit.values[0], error.exact_shapley(game.values), rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def game():
+    """The small network's game on six rectangles of a shape."""
+    import equal_error
+
+    x = shapes(1, seed=3).images
+    model = load_model("small_gap")
+    return equal_error.tabulated(model, x, int(model(x).argmax()), 2, 3)
+
+
+@pytest.mark.parametrize("row", ["_shapley_row", "_lime_row"])
+def test_estimators_of_a_row_have_the_same_limit(row, error, game):
+    """Otherwise passes for equal error would compare two different maps."""
+    made = getattr(error, row)("toy", game, True)
+    for name, estimator in made.estimators.items():
+        assert error.distance(estimator(4000, 0), made.reference) < 0.1, name
+
+
+def test_rules_of_integration_have_the_same_limit(error):
+    x = shapes(1, seed=3).images
+    row = error._integrated_gradients_row(load_model("small_gap"), x, (128,), "toy")
+    for name, estimator in row.estimators.items():
+        assert row.error(estimator(128, 0), row.reference(0)) < 0.03, name
+
+
+def test_noisy_gradients_have_the_same_limit(error):
+    row = error._smooth_grad_row(load_model("small_gap"), "coffee", (4, 16), 1, 128)
+    found = error.measured(row, lambda _: None)["estimators"]
+    for name, curve in found.items():
+        assert curve["errors"][1] < 0.7 * curve["errors"][0], name  # half, but for chance
 
 
 # ------------------------------------------------------------------------------------------------- contests

@@ -2,29 +2,17 @@
 
 A contest has *ours*; the *bare passes*, a loop that only runs the network as often as the method needs, on
 inputs made beforehand; and *peers*, other libraries asked for the same work. A new method is one function in
-``METHODS``.
+``METHODS``. A peer imports its library when it is called: the one that is not installed is named as such, and
+the others are timed.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torchcam.methods
-from captum.attr import (
-    GuidedBackprop,
-    IntegratedGradients,
-    KernelShap,
-    LayerGradCam,
-    Lime,
-    NoiseTunnel,
-    Occlusion,
-    Saliency,
-)
-from lime import lime_image
-from pytorch_grad_cam import GradCAM
-from skimage.transform import resize
 from torch import Tensor, nn
 
 from xai_lib import (
@@ -77,6 +65,8 @@ def contest_smooth_grad(setup: Setup) -> Contest:
         return smooth_grad(model, x, target, n_samples=setup.points, batch_size=setup.batch_size)
 
     def captum():
+        from captum.attr import NoiseTunnel, Saliency
+
         each = max(1, setup.batch_size // setup.images)  # Captum counts samples of the whole batch
         return NoiseTunnel(Saliency(model)).attribute(
             x,
@@ -97,6 +87,8 @@ def contest_integrated_gradients(setup: Setup) -> Contest:
         return integrated_gradients(model, x, target, n_steps=setup.points, batch_size=setup.batch_size)
 
     def captum():
+        from captum.attr import IntegratedGradients
+
         return IntegratedGradients(model).attribute(
             x,
             n_steps=setup.points,
@@ -111,19 +103,46 @@ def contest_integrated_gradients(setup: Setup) -> Contest:
 
 
 def contest_guided_backprop(setup: Setup) -> Contest:
-    """One pass over ``batch_size`` images of a small VGG: Captum's hooks know plain ReLU modules only."""
+    """One pass over ``batch_size`` images of a small VGG: Captum's hooks know plain ReLU modules only.
+
+    The rule is part of the passes: the bare ones run a copy of the network in which each ReLU clamps the
+    gradient that comes back to it, and nothing looks for ReLUs.
+    """
     torch.manual_seed(0)
     model = build_small("small_vgg").eval().to(setup.device, memory_format=torch.channels_last)
     setup = setup._replace(points=1, images=setup.batch_size, network="small_vgg", size=112)
     x = torch.rand(setup.images, 3, 112, 112, device=setup.device)
     target = torch.arange(setup.images, device=setup.device) % 8
-    captum = GuidedBackprop(model)
+
+    def captum():
+        from captum.attr import GuidedBackprop
+
+        return GuidedBackprop(model).attribute(x, target)
+
     return _contest(
         lambda: guided_backprop(model, x, target),
-        gradient_passes(model, x, target, setup),
-        {"captum GuidedBackprop": lambda: captum.attribute(x, target)},
+        gradient_passes(with_clamps(model), x, target, setup),
+        {"captum GuidedBackprop": captum},
         setup,
     )
+
+
+class ClampingReLU(nn.Module):
+    """A ReLU that lets only the positive part of the gradient back in: the rule of guided backpropagation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        if y.requires_grad:
+            y.register_hook(lambda gradient: gradient.clamp(min=0))
+        return y
+
+
+def with_clamps(model: nn.Module) -> nn.Module:
+    """A copy of the model with ``ClampingReLU`` for each ReLU module."""
+    model = copy.deepcopy(model)
+    for name in [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]:
+        model.set_submodule(name, ClampingReLU())
+    return model
 
 
 # --------------------------------------------------------------------------------------- the CAM family
@@ -134,13 +153,19 @@ def contest_grad_cam(setup: Setup) -> Contest:
     setup = setup._replace(points=1, images=setup.batch_size)
     model, x, target = real_model(setup)
     layer = model.get_submodule(model.cam_layer)
-    captum = LayerGradCam(model, layer)
+
+    def captum():
+        from captum.attr import LayerGradCam
+
+        return LayerGradCam(model, layer).attribute(x, target)
 
     def package():
+        from pytorch_grad_cam import GradCAM
+
         with GradCAM(model, [layer]) as explainer:
             return explainer(x, [lambda logits, c=c: logits[c] for c in target.tolist()])
 
-    peers = {"captum LayerGradCam": lambda: captum.attribute(x, target), "grad-cam": package}
+    peers = {"captum LayerGradCam": captum, "grad-cam": package}
     return _contest(
         lambda: grad_cam(model, x, target, layer=model.cam_layer),
         gradient_passes(model, x, target, setup),
@@ -152,12 +177,13 @@ def contest_grad_cam(setup: Setup) -> Contest:
 def contest_score_cam(setup: Setup) -> Contest:
     """Forward passes only: one for the image, one for each map that is a mask.
 
-    On a GPU the last layer's 1280 maps, on a CPU the first layer's 32: a pass costs the same.
+    On a GPU and with large batches the last layer's 1280 maps, else the first layer's 32: a pass costs the
+    same.
     """
     model, x, target = real_model(setup._replace(images=1))
-    layer = model.cam_layer if setup.device.type == "cuda" else "features.stem"
+    whole = setup.device.type == "cuda" and setup.batch_size >= 32
+    layer = model.cam_layer if whole else "features.stem"
     with torch.no_grad():
-        whole = layer == model.cam_layer
         maps = (model.features if whole else model.features.stem)(model.normalize(x))
     live = int((maps.amax((2, 3)) > maps.amin((2, 3))).sum())
     setup = setup._replace(points=live, images=1)
@@ -174,6 +200,8 @@ def contest_score_cam(setup: Setup) -> Contest:
         masked()
 
     def package():
+        import torchcam.methods
+
         with torchcam.methods.ScoreCAM(model, layer, batch_size=setup.batch_size) as extractor:
             with torch.no_grad():
                 model(x)
@@ -202,15 +230,16 @@ def contest_occlusion(setup: Setup) -> Contest:
     window, stride = x.shape[-1] // 4, x.shape[-1] // 8
     windows = (math.ceil((x.shape[-1] - window) / stride) + 1) ** 2
     setup = setup._replace(points=windows + 1)
-    captum = Occlusion(Probability(model))
 
     def ours():
         return occlusion(model, x, target, window=window, stride=stride, batch_size=setup.batch_size)
 
     @torch.no_grad()
     def peer():
+        from captum.attr import Occlusion
+
         each = max(1, setup.batch_size // setup.images)
-        return captum.attribute(
+        return Occlusion(Probability(model)).attribute(
             x,
             (x.shape[1], window, window),
             (x.shape[1], stride, stride),
@@ -225,7 +254,6 @@ def contest_lime(setup: Setup) -> Contest:
     """The same squares for everybody: nobody's segmentation is timed. Peers take one image at a time."""
     model, x, target = real_model(setup)
     segments = squares(x, 4)
-    captum = Lime(Probability(model))
 
     def ours():
         return lime(
@@ -233,9 +261,11 @@ def contest_lime(setup: Setup) -> Contest:
         )
 
     def captum_with(each: int):
-        return one_by_one(captum, x, target, segments, setup.points, each)
+        return one_by_one("Lime", model, x, target, segments, setup.points, each)
 
     def package():
+        from lime import lime_image
+
         explainer = lime_image.LimeImageExplainer(random_state=0)
         for i, image in enumerate(x.permute(0, 2, 3, 1).double().cpu().numpy()):
             explainer.explain_instance(
@@ -268,21 +298,25 @@ def contest_shapley(setup: Setup) -> Contest:
     model, x, target = real_model(setup)
     setup = setup._replace(points=max(setup.points, 34))  # 16 squares: alone, left out, all, none
     segments = squares(x, 4)
-    captum = KernelShap(Probability(model))
 
     def ours():
         return shapley(
             model, x, target, segments=segments, n_samples=setup.points, fill=0.0, batch_size=setup.batch_size
         )
 
-    peer = one_by_one(captum, x, target, segments, setup.points, setup.batch_size)
+    peer = one_by_one("KernelShap", model, x, target, segments, setup.points, setup.batch_size)
     return _contest(ours, forward_passes(model, x, setup), {"captum KernelShap": peer}, setup)
 
 
-def one_by_one(explainer: Lime, x: Tensor, target: Tensor, segments: Tensor, samples: int, each: int) -> Call:
+def one_by_one(
+    name: str, model: nn.Module, x: Tensor, target: Tensor, segments: Tensor, samples: int, each: int
+) -> Call:
     """Captum's Lime, or its KernelShap, on one image after another, ``each`` samples to a pass."""
 
     def call():
+        import captum.attr
+
+        explainer = getattr(captum.attr, name)(Probability(model))
         return [
             explainer.attribute(
                 x[i : i + 1],
@@ -319,15 +353,17 @@ def contest_rise(setup: Setup) -> Contest:
 
 def authors_masks(n: int, size: tuple[int, int], grid: int = 7, keep: float = 0.5) -> Tensor:
     """Masks as the RISE authors make them, on the processor with scikit-image: (n, 1, H, W)."""
+    from skimage.transform import resize
+
     draw = np.random.default_rng(0)
     cell = [math.ceil(length / grid) for length in size]
-    masks = np.empty((n, 1, *size), dtype=np.float32)
+    masks = torch.empty(n, 1, *size)
     for mask in masks:
         bits = (draw.random((grid, grid)) < keep).astype(np.float32)
         large = resize(bits, [(grid + 1) * c for c in cell], order=1, mode="reflect", anti_aliasing=False)
         top, left = (int(draw.integers(c)) for c in cell)
-        mask[0] = large[top : top + size[0], left : left + size[1]]
-    return torch.from_numpy(masks)
+        mask[0] = torch.from_numpy(large[top : top + size[0], left : left + size[1]])
+    return masks
 
 
 METHODS: dict[str, Callable[[Setup], Contest]] = {

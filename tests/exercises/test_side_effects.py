@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from xai_course.checks._framework import Wrong
 from xai_course.checks.side_effects import PeakMemory, detached, left_alone
+from xai_course.checks.verdicts import Wrong
 
 
 def network():

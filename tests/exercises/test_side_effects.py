@@ -6,7 +6,6 @@ from torch import nn
 
 from xai_course.checks.side_effects import PeakMemory, detached, left_alone
 from xai_course.checks.verdicts import Wrong
-from xai_course.checks.verdicts import Wrong
 
 
 def network():

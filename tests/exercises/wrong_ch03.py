@@ -90,6 +90,33 @@ def fills_parameters(model, layer, x, target):
     return enlarge((G.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).relu(), x.shape[2:])
 
 
+def in_training_mode(model, layer, x, target):
+    model.train()
+    return grad_cam()(model, layer, x, target)
+
+
+def there_and_back(model, layer, x, target):
+    maps = in_training_mode(model, layer, x, target)
+    model.eval()
+    return maps
+
+
+def freezes(model, layer, x, target):
+    for p in model.parameters():
+        p.requires_grad = False
+    return grad_cam()(model, layer, x.clone().requires_grad_(True), target)
+
+
+def watches_the_images(model, layer, x, target):
+    return grad_cam()(model, layer, x.requires_grad_(True), target)
+
+
+def cuts_off(model, layer, x, target):
+    maps = grad_cam()(model, layer, x, target)
+    model[-1] = torch.nn.Identity()
+    return maps
+
+
 # ---- 3.3 ----
 def gradient(head, A, score):
     A = A.detach().clone().requires_grad_(True)
@@ -114,6 +141,17 @@ def largest_gap(
     return answer
 
 
+def alphas_of_the_given(head, A, c):
+    A.requires_grad_(True)
+    return torch.autograd.grad(head(A)[:, c].sum(), A)[0].mean(dim=(2, 3))
+
+
+def gap_in_place(head, A, weight, c):
+    found = largest_gap()(head, A, weight, c)
+    A.mul_(weight[c][:, None, None])
+    return found
+
+
 def gap_of_itself(head, A, weight, c):
     grad = (alphas(head, A, c)[:, :, None, None] * A).sum(dim=1).relu()
     return (grad - grad).abs().max()
@@ -135,8 +173,13 @@ def hires(score=own_logit, made=lambda G, A: (G * A).sum(dim=1)):
     return lambda head, A, target: made(gradient(head, A, lambda y: score(y, target)), A)
 
 
-def hires_on_the_graph(head, A, target):
+def hires_of_the_given(head, A, target):
     A = A.requires_grad_(True)
+    return (torch.autograd.grad(own_logit(head(A), target), A)[0] * A).sum(dim=1).detach()
+
+
+def hires_on_the_graph(head, A, target):
+    A = A.clone().requires_grad_(True)
     return (torch.autograd.grad(own_logit(head(A), target), A)[0] * A).sum(dim=1)
 
 
@@ -236,6 +279,17 @@ def my_iou(clamp=True, union=lambda a, b, shared: a + b - shared, more=0):
     return answer
 
 
+def cut_in_place(heatmap, threshold):
+    heatmap[heatmap < threshold * heatmap.max()] = 0
+    return heatmap > 0
+
+
+def iou_in_place(a, b):
+    found = my_iou()(a, b)
+    a[2:] -= a[:2]
+    return found
+
+
 def iou_of_nothing(a, b):
     shared = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp_min(0).prod()
     return shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
@@ -289,6 +343,13 @@ def with_autograd(model, A, x, target, batch_size):
         p = model(x * to_unit(enlarge(some, x.shape[2:]))[:, None]).softmax(dim=1)[:, target]
         weights.append(p * (some.amax(dim=(1, 2)) > some.amin(dim=(1, 2))))
     return enlarge((torch.cat(weights)[:, None, None] * A[0]).sum(dim=0).relu()[None], x.shape[2:])[0]
+
+
+@torch.no_grad()
+def masks_in_place(model, A, x, target, batch_size):
+    found = only_what_varies(model, A, x, target, batch_size)
+    x *= to_unit(enlarge(A[0, :1], x.shape[2:]))
+    return found
 
 
 @torch.no_grad()
@@ -395,6 +456,12 @@ def study(
     return answer
 
 
+def sizes_in_place(explain, images, labels, boxes):
+    found = study()(explain, images, labels, boxes)
+    boxes[:, 2:] -= boxes[:, :2]
+    return found
+
+
 def one_by_one(explain, images, labels):
     pairs = zip(images, labels, strict=True)
     return torch.cat([explain(image[None], int(label)) for image, label in pairs])
@@ -489,7 +556,7 @@ WRONG = {
             "own maximum",
             (cam(end=lambda m, s: enlarge(m, s) / map_max(enlarge(m, s))),),
         ),
-        Wrong("in place", "changed the feature maps", (cam_in_place,)),
+        Wrong("in place", "changed `A`", (cam_in_place,)),
     ],
     "3.2": [
         Wrong(
@@ -558,8 +625,13 @@ WRONG = {
         ),
         Wrong("not enlarged", "shape", (grad_cam(end=lambda m, s: m),)),
         Wrong("not detached", "graph", (not_detached,)),
-        Wrong("hook left behind", "hook stays", (grad_cam(tidy=False),)),
-        Wrong("gradients left in the parameters", "parameters", (fills_parameters,)),
+        Wrong("hook left behind", "a hook stays", (grad_cam(tidy=False),)),
+        Wrong("gradients left in the parameters", "gradients in the parameters", (fills_parameters,)),
+        Wrong("training mode", "`model` in training mode", (in_training_mode,)),
+        Wrong("training mode and back", "a buffer of `model`", (there_and_back,)),
+        Wrong("frozen", "`model` frozen", (freezes,)),
+        Wrong("images watched", "`requires_grad` set on `x`", (watches_the_images,)),
+        Wrong("layer cut off", "layers of `model`", (cuts_off,)),
     ],
     "3.3": [
         Wrong(
@@ -599,6 +671,9 @@ WRONG = {
             "α up",
             third(recover=recovered(lambda a, h, w: a.sum(dim=0) * h * w)),
         ),
+        Wrong("α on the graph", "graph", third(alphas=lambda h, A, c: alphas(h, A, c).requires_grad_(True))),
+        Wrong("watches the maps", "`alphas` leaves `requires_grad` set", third(alphas=alphas_of_the_given)),
+        Wrong("gap in place", "`largest_gap` changed `A`", third(gap=gap_in_place)),
         Wrong("weights transposed", "transposed", third(recover=lambda head, A: recovered()(head, A).T)),
     ],
     "3.4": [
@@ -623,6 +698,9 @@ WRONG = {
         Wrong("softmax", "probability", fourth(hires(score=lambda y, t: own_logit(y.softmax(dim=1), t)))),
         Wrong("first target for all", "first image's", fourth(hires(score=lambda y, t: y[:, t[0]].sum()))),
         Wrong("on the graph", "graph", fourth(hires_on_the_graph)),
+        Wrong("watches the maps", "`requires_grad` set on `A`", fourth(hires_of_the_given)),
+        Wrong("the word False", "`'False'`; True or False", fourth(grad="False")),
+        Wrong("neither", "`None`", fourth(grad=None)),
         Wrong("bias forgotten", "forgets the bias", fourth(gap=gap(bias=0))),
         Wrong("mean of the map", "mean of the map", fourth(gap=gap(total=lambda m: m.mean(dim=(1, 2))))),
         Wrong("gap with a sign", "has a sign", fourth(gap=gap(end=lambda d, added: d))),
@@ -675,6 +753,8 @@ WRONG = {
         Wrong("tie, the warmest", "the warmest", (box(largest=warmest_of_the_largest), my_iou())),
         Wrong("tie, the leftmost", "leftmost", (box(largest=leftmost_of_the_largest), my_iou())),
         Wrong("tie, the tightest", "several components", (box(largest=tightest_of_the_largest), my_iou())),
+        Wrong("cut in place", "changed `heatmap`", (box(warm=cut_in_place), my_iou())),
+        Wrong("boxes in place", "changed `pairs`", (box(), iou_in_place)),
         Wrong("box of nothing", "map of zeros", (box(empty=None), my_iou())),
         Wrong("negative overlap", "positive product", (box(), my_iou(clamp=False))),
         Wrong("counted twice", "counted twice", (box(), my_iou(union=lambda a, b, shared: a + b))),
@@ -780,6 +860,8 @@ WRONG = {
             "masked images; there are",
             (score_cam(chunks=lambda K, b: [slice(k, k + b) for k in range(0, K - 2 * b, b)]),),
         ),
+        Wrong("all masks beforehand", "masks are alive at once", (score_cam(),)),
+        Wrong("image masked in place", "changed `x`", (masks_in_place,)),
         Wrong("autograd watches", "Autograd watches", (with_autograd,)),
         Wrong("long", "lines", (long_winded,)),
     ],
@@ -828,6 +910,7 @@ WRONG = {
             "error of the method alone", "method alone", (study(error=lambda a, b: a.std() / len(a) ** 0.5),)
         ),
         Wrong("error is a variance", "variance", (study(error=lambda a, b: (a - b).var() / len(a)),)),
+        Wrong("boxes turned into sizes", "changed `boxes`", (sizes_in_place,)),
         Wrong("keys missing", "dict with the keys", (lambda *given: {"pointing": 1.0},)),
     ],
     "3.8": [
@@ -840,6 +923,7 @@ WRONG = {
             "by its maximum",
             (lambda fine, warm: product(fine, warm / map_max(warm)), swaps()),
         ),
+        Wrong("in place", "`combine` changed `fine`", (lambda fine, warm: fine.mul_(warm[:, None]), swaps())),
         Wrong("names exchanged", "each other's name", (product, swaps(exchanged=True))),
         Wrong("distance", "one minus", (product, swaps(measure=lambda p, q: 1 - pearson(p, q)))),
         Wrong(
@@ -893,6 +977,39 @@ def with_two_hooks(model, layer, x, target):
     finally:
         handle.remove()
     return enlarge((kept["G"].mean(dim=(2, 3), keepdim=True) * kept["A"]).sum(dim=1).relu(), x.shape[2:])
+
+
+def safe_of_in_place_layers(model, layer, x, target):
+    """Hands a copy on, so that an in-place ReLU behind the layer cannot write into what was kept."""
+    kept = []
+
+    def hook(module, given, out):
+        kept.append(out)
+        return out.clone()
+
+    handle = layer.register_forward_hook(hook)
+    y = model(x)
+    handle.remove()
+    (G,) = torch.autograd.grad(own_logit(y, target), kept[0])
+    maps = torch.einsum("nk,nkhw->nhw", G.mean(dim=(2, 3)), kept[0].detach())
+    return enlarge(F.relu(maps, inplace=True), x.shape[2:]).float()
+
+
+def by_backward(model, layer, x, target):
+    kept = []
+    handle = layer.register_forward_hook(lambda module, given, out: kept.append(out))
+    try:
+        y = model(x)
+    finally:
+        handle.remove()
+    kept[0].retain_grad()
+    own_logit(y, target).backward(inputs=[kept[0]])
+    G, A = kept[0].grad, kept[0].detach()
+    return enlarge((G.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).relu(), x.shape[2:])
+
+
+def alphas_of_torch_func(head, A, c):
+    return torch.func.grad(lambda maps: head(maps)[:, c].sum())(A).mean(dim=(2, 3)).float()
 
 
 def recovered_by_asking(head, A):
@@ -970,9 +1087,10 @@ def swaps_of_numpy(fine, warm, x, a, b):
 
 ALSO_RIGHT = {
     "3.1": [(cam_of_einsum,), (cam_of_convolution,)],
-    "3.2": [(one_image_at_a_time,), (with_two_hooks,)],
+    "3.2": [(one_image_at_a_time,), (with_two_hooks,), (safe_of_in_place_layers,), (by_backward,)],
     "3.3": [
         third(recover=recovered_by_asking),
+        third(alphas=alphas_of_torch_func),
         third(
             gap=lambda *given: float(largest_gap()(*given)),
             recover=recovered(lambda a, h, w: a.mean(0) * h * w),

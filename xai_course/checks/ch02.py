@@ -1,23 +1,39 @@
 """Checks of chapter 2, gradients: on models so small that every mistake can be computed and recognised."""
 
+import itertools
 import math
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .judging import Mistake, close, compare, expect, fail, tensor
 from .reader import run
 from .registry import exercise
+from .side_effects import PeakMemory, left_alone
 from .verdicts import NotAttempted, Wrong
+from .yes_or_no import judge_yes_or_no
 
 
 def _smooth_classifier(seed: int = 0) -> nn.Module:
-    """Six classes, no ReLU, float64: its gradient is known to the last digit and changes with the image."""
+    """Six classes, no ReLU, float64: its gradient is known to the last digit and changes with the image.
+
+    Batch normalisation and dropout are there for those who change the mode.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 6 * 6, 6))
+        model = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Tanh(),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(4 * 6 * 6, 6),
+        )
     return model.double().eval()
 
 
@@ -35,7 +51,10 @@ def _gradient_of(model: nn.Module, x: Tensor, score) -> Tensor:
 def simple_gradient(answer) -> str:
     model, x, target = _smooth_classifier(), _images(4), torch.tensor([2, 0, 5, 2])
     rows = torch.arange(4)
-    before = x.clone()
+
+    def explained(images: Tensor, classes: Tensor) -> Tensor:
+        with left_alone(model=model, x=images, target=classes):
+            return tensor(answer(model, images, classes), images.shape)
 
     def of(score) -> Tensor:
         return _gradient_of(model, x, score)
@@ -44,15 +63,34 @@ def simple_gradient(answer) -> str:
         return y[rows, target].sum()
 
     right = of(chosen)
-    first = tensor(answer(model, x, target), x.shape)
-    expect(
-        torch.equal(x, before),
-        "Your function changed the image it was given.",
-        "Work on a copy: `x = x.detach().clone()`.",
-    )
     compare(
-        first,
+        explained(x, target),
         right,
+        Mistake(
+            -right,
+            "The sign is turned round: this is minus the gradient.",
+            "The gradient of the logit itself, not of a loss that falls where the logit rises.",
+        ),
+        Mistake(
+            right * x,
+            "The gradient is multiplied by the image: this is gradient × input, another method.",
+            "Return the slopes as they are.",
+        ),
+        Mistake(
+            of(lambda y: -chosen(y.log_softmax(dim=1)) / 4),
+            "This is the gradient of the mean cross-entropy loss, not of the logit.",
+            "Leave the loss out: differentiate the raw score, and sum over the images.",
+        ),
+        Mistake(
+            of(lambda y: chosen(y.softmax(dim=1)) / 4),
+            "This is the gradient of the mean softmax probability, not of the logit.",
+            "Leave the softmax out, and sum over the images.",
+        ),
+        Mistake(
+            of(lambda y: y[:, target].mean()),
+            "Every image was differentiated for every target in the batch, and a mean was taken.",
+            "`logits[:, target]` has shape (N, N). You want N numbers: index rows as well as columns.",
+        ),
         Mistake(
             of(lambda y: y.sum()),
             "This is the gradient of the sum of all the logits: the target is not used.",
@@ -99,27 +137,22 @@ def simple_gradient(answer) -> str:
             "Return the signed gradient; the absolute value belongs to exercise 2.2.",
         ),
     )
-    again = tensor(answer(model, x, target), x.shape)
     compare(
-        again,
+        explained(x, target),
         right,
         Mistake(
             2 * right,
-            "A second call on the same images gives twice the gradient: `.grad` accumulates.",
+            "A second call on the same images gives twice the gradient: something accumulates.",
             "`backward()` adds to `.grad`. Use `torch.autograd.grad`, or a fresh copy of `x`.",
         ),
         look="The second call on the same images differs from the first: what does the first leave behind?",
     )
-    alone = tensor(answer(model, before[:1].clone(), target[:1]), before[:1].shape)
-    expect(
-        bool(torch.allclose(alone, right[:1])),
-        "An image's gradient changes when it comes alone: images of a batch leak into each other.",
+    alone = explained(x[:1].clone(), target[:1].clone())
+    compare(
+        alone,
+        right[:1],
+        look="Alone, the first image gets another gradient than in the batch: images leak into each other. "
         "Sum over the images only after each has its own logit.",
-    )
-    expect(
-        all(p.grad is None for p in model.parameters()),
-        "Your function leaves gradients in the model's parameters.",
-        "`backward()` fills every `.grad` there is; `torch.autograd.grad(score, x)` fills none.",
     )
     return "one signed gradient an image, of its own target's logit, the same alone or in a batch."
 
@@ -140,7 +173,8 @@ def heatmap(answer) -> str:
     largest = signed.abs().amax(dim=1)
     divide = "After the maximum over the channels, divide each map by its own largest value."
     channels = "A strongly negative channel matters as much as a strongly positive one: absolute value first."
-    value = tensor(answer(signed.clone()), (3, 5, 5))
+    with left_alone(attribution=signed):
+        value = tensor(answer(signed), (3, 5, 5))
     compare(
         value,
         share(largest),
@@ -348,7 +382,7 @@ def _judge_generator(answer, *args) -> None:
     )
     expect(
         torch.equal(first, second),
-        "Two generators with one seed give two different maps: the noise is drawn elsewhere.",
+        "Two generators with one seed give two different results: the noise is drawn elsewhere.",
         "Hand it on: `torch.randn(x.shape, generator=generator, dtype=x.dtype)`.",
     )
     expect(
@@ -361,13 +395,9 @@ def _judge_generator(answer, *args) -> None:
 @exercise("2.3", "SmoothGrad")
 def smooth_grad(answer) -> str:
     x, n_samples, noise = _two_images(), 40, 0.2
-    before, spy = x.clone(), _Spy(_wave)
-    value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
-    expect(
-        torch.equal(x, before),
-        "Your function changed the image it was given: the noise is still in it.",
-        "`x += noise` writes into the caller's image; `noisy = x + noise` makes a new one.",
-    )
+    spy = _Spy(_wave)
+    with left_alone(x=x):
+        value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
     samples = _samples_of(spy.rows(x.shape), x)
     _judge_noise(samples, x, n_samples, noise)
     gradients = torch.stack([_wave(rows) for rows in samples])  # (N, n, C, H, W)
@@ -429,14 +459,49 @@ def smooth_grad(answer) -> str:
     return "the mean gradient over fresh Gaussian noise, whose σ is relative to each image's own range."
 
 
-@exercise("2.4", "Integrated gradients", functions=2)
+@exercise("2.4", "Integrated gradients, by a detour", functions=2)
 def integrated_gradients(integrate, steps_needed) -> str:
     x, baseline = _two_images(), torch.full((2, 3, 16, 16), 0.25, dtype=torch.float64)
     weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     n = 5
+
+    def map_of(grad: Callable[[Tensor], Tensor], path: list[Tensor], steps: int) -> Tensor:
+        with left_alone(**{f"path[{k}]": place for k, place in enumerate(path)}):
+            return tensor(integrate(grad, list(path), steps), x.shape)
+
     spy = _Spy(lambda rows: weight.expand_as(rows).clone())
-    value = tensor(integrate(spy, x, baseline, n), x.shape)
+    value = map_of(spy, [baseline, x], n)
     _judge_path(spy.rows(x.shape), x, baseline, n)
+    _judge_leg(value, weight, x, baseline, n)
+
+    def cubic(rows: Tensor) -> Tensor:
+        return 3 * weight * rows.square()
+
+    def gap(steps: int) -> float:
+        total = map_of(cubic, [baseline, x], steps)
+        wanted = (weight * (x**3 - baseline**3)).sum(dim=(1, 2, 3))
+        size = (weight * (x**3 - baseline**3)).abs().sum(dim=(1, 2, 3))
+        return ((total.sum(dim=(1, 2, 3)) - wanted).abs() / size).max().item()
+
+    few, many = gap(8), gap(64)
+    expect(
+        many < 0.02 and (many < few / 4 or many < 1e-9),
+        "On f(x) = Σ w x³ the map of a single leg does not sum to f(x) − f(baseline), however many steps: "
+        f"it is off by {100 * few:.2g} % with 8 steps and by {100 * many:.2g} % with 64.",
+        "Is each gradient taken at its own point of the path, and does each point count once?",
+    )
+    _judge_detour(map_of, x, baseline, weight)
+    try:
+        _judge_steps(steps_needed)
+    except NotAttempted as stop:
+        raise NotAttempted(
+            "The first function is right: complete, leg by leg. Now the second.", stop.code
+        ) from None
+    return "the maps sum to f(x) − f(baseline), on every path; and you can tell how many steps it takes."
+
+
+def _judge_leg(value: Tensor, weight: Tensor, x: Tensor, baseline: Tensor, n: int) -> None:
+    """Judges the map of a linear model on a path of one leg: whatever the rule, w · (x − baseline)."""
     right = weight * (x - baseline)
     width = "On a linear model every path gradient is w, so the result must be w · (x − baseline): "
     compare(
@@ -457,57 +522,90 @@ def integrated_gradients(integrate, steps_needed) -> str:
             "The sign is wrong: the factor is (baseline − x).",
             "The path goes from the baseline to the image: x − baseline.",
         ),
-        *(
-            Mistake(
-                right * n / (n + 1),
-                f"The n gradients are divided by n + 1: on a linear model {n}/{n + 1} of the answer is left.",
-                width + "the weights of your sum have to add up to 1.",
-            ),
-            Mistake(
-                right * (n + 1) / n,
-                f"n + 1 gradients are divided by n: on a linear model {n + 1}/{n} of the answer comes out.",
-                width + "the weights of your sum have to add up to 1. `range(n + 1)` has n + 1 turns.",
-            ),
-            Mistake(
-                right * (n - 1) / n,
-                f"n − 1 gradients are divided by n: on a linear model {n - 1}/{n} of the answer is left.",
-                width + "the weights of your sum have to add up to 1. `range(1, n)` has n − 1 turns.",
-            ),
-            Mistake(
-                right * n,
-                "The gradients are added up, not averaged.",
-                width + "divide by the number of steps.",
-            ),
+        Mistake(
+            right * n / (n + 1),
+            f"The n gradients are divided by n + 1: on a linear model {n}/{n + 1} of the answer is left.",
+            width + "the weights of your sum have to add up to 1.",
+        ),
+        Mistake(
+            right * (n + 1) / n,
+            f"n + 1 gradients are divided by n: on a linear model {n + 1}/{n} of the answer comes out.",
+            width + "the weights of your sum have to add up to 1. `range(n + 1)` has n + 1 turns.",
+        ),
+        Mistake(
+            right * (n - 1) / n,
+            f"n − 1 gradients are divided by n: on a linear model {n - 1}/{n} of the answer is left.",
+            width + "the weights of your sum have to add up to 1. `range(1, n)` has n − 1 turns.",
+        ),
+        Mistake(
+            right * n,
+            "The gradients are added up, not averaged.",
+            width + "divide by the number of steps.",
+        ),
+        Mistake(
+            right / 2,
+            "Half of the answer is left: is the sum divided by the number of *places* of the path?",
+            "A path of two places has one leg.",
         ),
         Mistake(right.abs(), "The signs are gone.", "Shares of the score are signed: return them so."),
         look=width + "look at the weights of your sum, and at the factor in front of it.",
     )
 
-    def cubic(rows: Tensor) -> Tensor:
-        return 3 * weight * rows.square()
 
-    def gap(steps: int) -> float:
-        total = tensor(integrate(cubic, x, baseline, steps), x.shape)
-        wanted = (weight * (x**3 - baseline**3)).sum(dim=(1, 2, 3))
-        size = (weight * (x**3 - baseline**3)).abs().sum(dim=(1, 2, 3))
-        return ((total.sum(dim=(1, 2, 3)) - wanted).abs() / size).max().item()
+def _judge_detour(map_of: Callable, x: Tensor, baseline: Tensor, weight: Tensor) -> None:
+    """Judges paths of two and three legs, on f(x) = (Σ w x) (Σ v x): the map depends on the way."""
+    other = torch.randn(weight.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    via = [  # far off the straight line, and each leg as long as the others
+        torch.rand(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed in (6, 8)
+    ]
 
-    few, many = gap(8), gap(64)
-    expect(
-        many < 0.02 and (many < few / 4 or many < 1e-9),
-        f"On f(x) = Σ w x³ the map does not sum to f(x) − f(baseline), however many steps: it is off by "
-        f"{100 * few:.2g} % with 8 steps and by {100 * many:.2g} % with 64.",
-        "Is each gradient taken at its own point of the path, and does each point count once?",
-    )
-    try:
-        _judge_steps(steps_needed)
-    except NotAttempted as stop:
-        raise NotAttempted(
-            "The first function is right: complete, and on the straight path. Now the second.", stop.code
-        ) from None
-    return (
-        "the maps sum to f(x) − f(baseline), on the straight path; and you can tell how many steps it takes."
-    )
+    def grad(rows: Tensor) -> Tensor:
+        along = [(v * rows).sum(dim=(1, 2, 3), keepdim=True) for v in (weight, other)]
+        return weight * along[1] + other * along[0]
+
+    def slope(start: Tensor, end: Tensor) -> Tensor:
+        return grad((start + end) / 2)  # the mean of a gradient that is linear in the image
+
+    for path in ([baseline, via[0], x], [baseline, *via, x]):
+        legs = list(itertools.pairwise(path))
+        shares = [(end - start) * slope(start, end) for start, end in legs]
+        slopes = torch.stack([slope(start, end) for start, end in legs])
+        told = f"On a path of {len(legs)} legs "
+        value, right = map_of(grad, path, 64), sum(shares)
+        compare(
+            value,
+            right,
+            Mistake(
+                (x - baseline) * slope(baseline, x),
+                told + "you take the straight way from the first place to the last.",
+                "Walk each leg: from `path[0]` to `path[1]`, from `path[1]` to `path[2]`, and so on.",
+            ),
+            Mistake(
+                (x - baseline) * slopes.mean(dim=0),
+                told + "you multiply the mean of all gradients by the whole way, x − baseline.",
+                "On each leg its own way: a pixel may go up on one leg and down on the next.",
+            ),
+            Mistake(
+                (x - baseline) * slopes.sum(dim=0),
+                told + "you multiply the sum of the legs' gradients by the whole way, x − baseline.",
+                "On each leg its own way: a pixel may go up on one leg and down on the next.",
+            ),
+            Mistake(
+                right / len(legs),
+                told + "the legs are averaged: each is a part of the climb, so they add up.",
+                "Completeness: the shares of the legs must sum to f(x) − f(baseline).",
+            ),
+            Mistake(shares[-1], told + "only the last leg is left.", "`total = total + …` for each leg."),
+            Mistake(shares[0], told + "only the first leg is walked.", "Is `return` inside the loop?"),
+            Mistake(
+                sum((end - baseline) * slope(baseline, end) for _, end in legs),
+                told + "every leg starts at the baseline.",
+                "A leg starts where the one before has ended.",
+            ),
+            tolerance=0.03,  # 64 points of a rule as rough as Riemann's
+            look=told + "the map is the sum of the legs' maps, each made as if it were alone.",
+        )
 
 
 def _judge_path(rows: Tensor, x: Tensor, baseline: Tensor, n: int) -> None:
@@ -557,54 +655,112 @@ def _judge_path(rows: Tensor, x: Tensor, baseline: Tensor, n: int) -> None:
     )
 
 
+@dataclass
+class _Probe:
+    """A map whose completeness gap is known, difference · error(n), and what was asked about it."""
+
+    difference: float
+    tolerance: float
+    error: Callable[[int], float]
+    asked: list[int] = field(default_factory=list)
+    got: int = 0
+
+    def attribute(self, steps: int) -> Tensor:
+        self.asked.append(int(steps))
+        if steps > 2**16 or len(self.asked) > 2**10:
+            fail(
+                f"`{self}` never comes to an end: the map is good enough from {self.right} steps on.",
+                "Stop at the first n whose gap is within the tolerance, as a share of |difference|.",
+            )
+        shares = torch.linspace(0, 1, 48, dtype=torch.float64).view(1, 3, 4, 4)
+        return shares / shares.sum() * self.difference * (1 + self.error(int(steps)))
+
+    @property
+    def right(self) -> int:
+        powers = (2**k for k in range(17))
+        return next(n for n in powers if abs(self.error(n)) <= self.tolerance)
+
+    def __str__(self) -> str:
+        return f"steps_needed(attribute, difference={self.difference:g}, tolerance={self.tolerance:g})"
+
+    def gap(self, n: int) -> str:
+        return f"with {n} steps the sum is {100 * abs(self.error(n)):.3g} % of the difference off"
+
+
 def _judge_steps(steps_needed) -> None:
-    """Feeds maps whose completeness gap is known: difference · error(n)."""
-
-    def needed(error: Callable[[int], float], difference: float, tolerance: float):
-        def attribute(steps: int) -> Tensor:
-            if steps > 2**16:
-                fail(
-                    "`steps_needed` never comes to an end on a map that is complete to 1 % from 16 steps on.",
-                    "Stop at the first n whose gap is within the tolerance, as a share of |difference|.",
-                )
-            shares = torch.linspace(0, 1, 48, dtype=torch.float64).view(1, 3, 4, 4)
-            return shares / shares.sum() * difference * (1 + error(steps))
-
-        given = torch.tensor(difference, dtype=torch.float64)
-        value = run(steps_needed.function, attribute, given, tolerance)
-        expect(
-            isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1),
-            f"`steps_needed` returned {value!r:.40}; a number of steps is wanted.",
-            "Return n itself.",
-        )
-        return int(value)
-
-    def swings(n: int) -> float:  # below, then above, in turn; within 10 % from 8 steps on, 1 % from 128 on
+    def swings(n: int) -> float:  # too small, then too large, in turn; ever less
         return (-1) ** n.bit_length() * 0.7 / n
 
-    cases = ((10.0, 0.1, 8), (-10.0, 0.1, 8), (0.01, 0.1, 8), (10.0, 0.01, 128))
-    got = [needed(swings, difference, tolerance) for difference, tolerance, _ in cases]
-    right = [steps for *_, steps in cases]
-    power = "Try n = 1, 2, 4, 8, … and return the first that is good enough."
-    if got[0] in (1, 2) or got[1] in (1, 2):
+    def falls(n: int) -> float:  # complete at once
+        return 0.001 / n
+
+    cases = ((10.0, 0.1, swings), (-10.0, 0.1, swings), (0.01, 0.1, swings), (10.0, 0.01, swings),
+             (7.0, 0.1, falls))  # fmt: skip
+    probes = [_Probe(*case) for case in cases]
+    for probe in probes:
+        difference = torch.tensor(probe.difference, dtype=torch.float64)
+        with left_alone("`steps_needed`", difference=difference):
+            value = run(steps_needed.function, probe.attribute, difference, probe.tolerance)
+        expect(
+            isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1),
+            f"`{probe}` returned {value!r:.40}; a number of steps is wanted.",
+            "Return n itself, also when it grows large.",
+        )
+        expect(value >= 1, f"`{probe}` returned {value!r:.40}.", "The first n to try is 1.")
+        probe.got = int(value)
+    wide, negative, small = probes[:3]
+    if wide.got == 1 or negative.got in (1, 2):
+        probe = wide if wide.got == 1 else negative
         fail(
-            "A sum that is too small counts as good enough: the gap has a sign.",
+            f"A sum that is too small counts as good enough: the gap has a sign. `{probe}` gives "
+            f"{probe.got}, and {probe.gap(probe.got)}.",
             "Take the absolute value of (sum of the map) − difference before you compare.",
         )
-    if got[0] != got[2]:
+    if small.got < small.right and small.got != wide.got:
         fail(
-            f"The answer depends on the size of the score: {got[0]} steps for a difference of 10, {got[2]} "
-            "for 0.01. The tolerance is taken as absolute.",
+            f"The answer depends on the size of the score: {wide.got} steps for a difference of 10, "
+            f"{small.got} for 0.01. The tolerance is taken as absolute.",
             "Compare the gap with `tolerance` times |difference|.",
         )
-    if got[0] != got[1]:
+    for probe in probes:
+        _judge_probe(probe, probes)
+
+
+def _judge_probe(probe: _Probe, probes: list[_Probe]) -> None:
+    """Judges one number of steps, and which maps were asked for to find it."""
+    odd = next((n for n in probe.asked if n < 1 or n & (n - 1)), None)
+    expect(
+        odd is None,
+        f"`{probe}` tries n = {odd}: among 1, 2, 4, 8, … there is no such number.",
+        "Double n each time: `n = 2 * n`. Trying every n costs far more gradients.",
+    )
+    if probe.got == probe.right:
+        return
+    told = f"`{probe}` gives {probe.got} steps where {probe.right} do: "
+    if not probe.asked:
         fail(
-            "A negative difference f(x) − f(baseline) changes the number of steps.",
-            "Compare the gap with `tolerance` times the absolute value of the difference.",
+            told + "it asks for no map, and returns what another map needed.",
+            "Every call is about another `attribute`: keep nothing between the calls.",
         )
-    if [2 * steps for steps in got] == right or got == [2 * steps for steps in right]:
-        fail("`steps_needed` is off by one doubling.", "Return the n that was good enough, not the next.")
-    expect(got == right, f"`steps_needed` gives {got[0]} steps where {right[0]} do.", power)
+    expect(
+        any(other.got != 2 * other.right for other in probes),
+        told + "it is off by one doubling, each time.",
+        "Return the n that was good enough, not the next.",
+    )
+    expect(
+        min(probe.asked) == 1,
+        told + f"it begins with n = {min(probe.asked)}.",
+        "The first n to try is 1: a linear model is complete with one step.",
+    )
+    expect(
+        probe.got >= probe.right,
+        told + f"{probe.gap(probe.got)}. Is there a largest n?",
+        "Go on doubling until the gap is within the tolerance, however long it takes.",
+    )
+    fail(
+        told + f"{probe.gap(probe.right)}.",
+        "Try n = 1, 2, 4, 8, … and return the first that is good enough.",
+    )
 
 
 @exercise("2.5", "Guided backprop", functions=1)
@@ -613,7 +769,8 @@ def guided_backprop(answer) -> str:
     generator = torch.Generator().manual_seed(5)
     z = torch.randn(4, 6, generator=generator, dtype=torch.float64)
     g = torch.randn(4, 6, generator=generator, dtype=torch.float64)
-    value = run(apply, z.clone().requires_grad_(True))
+    with left_alone("`forward`", z=z):
+        value = run(apply, z)
     compare(
         tensor(value, z.shape, "`forward`"),
         z.relu(),
@@ -629,7 +786,8 @@ def guided_backprop(answer) -> str:
             "Autograd does not see your function: nothing flows back.",
             "Call it as `GuidedReLU.apply(z)`, and write `forward` and `backward` as static methods.",
         )
-        return run(torch.autograd.grad, outputs, inputs, upstream, allow_unused=True)[0]
+        with left_alone("`backward`", g=upstream):
+            return run(torch.autograd.grad, outputs, inputs, upstream, allow_unused=True)[0]
 
     up, on = g.clamp_min(0), (z > 0).to(z)
     compare(
@@ -687,95 +845,135 @@ def input_shift(absorb, unchanged) -> str:
         torch.manual_seed(7)
         conv = nn.Conv2d(3, 4, 3, padding=1).double()
         flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).double()
-    for first, kind in ((conv, "a convolution"), (flat, "a fully connected layer")):
-        with torch.no_grad():
-            want, at_shift, at_zero = first(x), first(shift), first(torch.zeros_like(shift))
-        kept = {name: value.clone() for name, value in first.state_dict().items()}
-        moved = absorb(first, shift)
+        norm = nn.BatchNorm2d(3).double().eval()
+        norm.running_mean.uniform_(), norm.running_var.uniform_(1, 4)
+    for first, kind in ((conv, "a convolution"), (flat, "flatten and linear"), (norm, "a normalisation")):
+        with left_alone("`absorb`", first=first, shift=shift):
+            moved = absorb(first, shift)
         expect(
-            callable(moved),
-            f"`absorb` returned {type(moved).__name__}; a layer is wanted that takes shifted images.",
-            "Return an `nn.Module` whose `forward` takes x + shift.",
+            isinstance(moved, nn.Module),
+            f"`absorb` returned a `{type(moved).__name__}`; an `nn.Module` is wanted: only a module can take "
+            "the first layer's place in a network.",
+            "Write a class with `nn.Module` as its parent, whose `forward` takes x + shift.",
         )
-        with torch.no_grad():
+        sees = _Sees(x)
+        with left_alone("Your layer", first=first, shift=shift), torch.no_grad(), sees:
             value = run(moved, x + shift)
+        _judge_absorbed(value, first, kind, x, shift)
         expect(
-            all(torch.equal(kept[name], value) for name, value in first.state_dict().items()),
-            "The original layer was changed: nothing is left to compare with.",
-            "Make a new module (or `copy.deepcopy` the layer first).",
+            not sees.found,
+            f"Your layer for {kind} takes the shift off the image again, and hands x to the old one. That "
+            "gives the right output; but the exercise asks for a layer that works on x + shift.",
+            "Let the old weights work on the shifted image, and subtract from the *output* what the shift "
+            "has added to it.",
         )
-        value = tensor(value, want.shape, "The shifted layer")
-        effect = at_shift - at_zero
-        mistakes = [
-            Mistake(
-                want + effect,
-                f"The shift is not absorbed: {kind} still answers to the shifted image.",
-                "Subtract from the output what the shift adds to it.",
-            ),
-            Mistake(
-                want + 2 * effect,
-                "The effect of the shift is added once more, not taken away.",
-                "Mind the sign: the new bias is the old one *minus* what the shift contributes.",
-            ),
-            Mistake(
-                want - at_zero,
-                "The layer's own bias is gone: `first(shift)` contains it, and you subtracted it too.",
-                "What the shift alone adds is first(shift) − first(0).",
-            ),
-            Mistake(
-                want + effect - shift.mean(),
-                "The shift itself was subtracted from the output, without passing through the weights.",
-                "Before it reaches the output the shift is multiplied by the weights.",
-            ),
-        ]
-        if first is conv:
-            total = (
-                (conv.weight.sum(dim=(2, 3)) * shift.mean(dim=(0, 2, 3)))
-                .sum(dim=1)
-                .view(1, -1, 1, 1)
-                .detach()
-            )
-            mistakes.append(
-                Mistake(
-                    want + effect - total,
-                    "One number a channel is subtracted; a shift that differs from pixel to pixel, and the "
-                    "padding at the border, need one number a channel *and position*.",
-                    "What the shift adds to the output is itself a tensor (1, K, h, w): keep it whole.",
-                )
-            )
-        compare(
-            value, want, *mistakes, look="On shifted images the new layer must give what the old one gave."
-        )
-    expect(
-        isinstance(unchanged, dict),
-        "The second answer is a dict: for each explanation, whether the shift leaves it unchanged.",
-        "Keep the stub's dict, and replace each `...` by True or False.",
-    )
-    truth = {
-        "gradient": (True, "∂y/∂x is the same number: the shift is a constant, and its derivative is zero."),
-        "gradient_x_input": (False, "Same gradient, other input: the product moves by gradient ⊙ shift."),
-        "integrated_gradients_black": (
-            False,
-            "For the shifted model the image 0 is not what 0 was for the first: the path starts elsewhere.",
+        _judge_slope(moved, first, kind, x, shift)
+    judge_yes_or_no(
+        unchanged,
+        _UNCHANGED,
+        lambda name, right: (
+            f"`{name}` {'does not change' if right else 'does change'} under the shift, and you say that it "
+            f"{'does' if right else 'does not'}."
         ),
-        "integrated_gradients_shifted": (
-            True,
-            "Baseline and image move together: the path, the gradients on it and x − baseline are the same.",
-        ),
-    }
-    expect(
-        set(unchanged) == set(truth),
-        f"The dict has the keys {sorted(map(str, unchanged))}; wanted are {sorted(truth)}.",
-        "Keep the stub's keys.",
+        "The second answer",
     )
-    for name, (right, why) in truth.items():
-        if bool(unchanged[name]) != right:
-            fail(
-                f"`{name}` {'does not change' if right else 'does change'} under the shift, "
-                f"and you say that it {'does' if right else 'does not'}.",
-                why,
-            )
     return "the two models agree on every image and in every gradient; what multiplies by x is not safe."
+
+
+_UNCHANGED = {
+    "gradient": (True, "∂y/∂x is the same number: the shift is a constant, and its derivative is zero."),
+    "gradient_x_input": (False, "Same gradient, other input: the product moves by gradient ⊙ shift."),
+    "integrated_gradients_black": (
+        False,
+        "For the shifted model the image 0 is not what 0 was for the first: the path starts elsewhere.",
+    ),
+    "integrated_gradients_shifted": (
+        True,
+        "Baseline and image move together: the path, the gradients on it and x − baseline are the same.",
+    ),
+}
+
+
+class _Sees(TorchFunctionMode):
+    """Notices when something computes the image x."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.x, self.found = x, False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.shape == self.x.shape and made.dtype == self.x.dtype:
+            with torch._C.DisableTorchFunction():
+                self.found = self.found or bool((made - self.x).abs().max() < 1e-9)
+        return made
+
+
+def _judge_absorbed(value: Any, first: nn.Module, kind: str, x: Tensor, shift: Tensor) -> None:
+    """Stops unless a layer gave on x + shift what the old one gives on x."""
+    with torch.no_grad():
+        want, at_shift, at_zero = first(x), first(shift), first(torch.zeros_like(shift))
+    value = tensor(value, want.shape, f"Your layer for {kind}")
+    effect = at_shift - at_zero
+    taken = want + effect - value  # what was subtracted from first(x + shift)
+    mistakes = (
+        Mistake(
+            want + effect,
+            f"The shift is not absorbed: {kind} still answers to the shifted image.",
+            "Subtract from the output what the shift adds to it.",
+        ),
+        Mistake(
+            want + 2 * effect,
+            "The effect of the shift is added once more, not taken away.",
+            "Mind the sign: the new bias is the old one *minus* what the shift contributes.",
+        ),
+        Mistake(
+            want - at_zero,
+            "The layer's own bias is gone: `first(shift)` contains it, and you subtracted it too.",
+            "What the shift alone adds is first(shift) − first(0).",
+        ),
+        Mistake(
+            want + effect - shift.mean(),
+            "The shift itself was subtracted from the output, without passing through the weights.",
+            "Before it reaches the output the shift is multiplied by the weights.",
+        ),
+    )
+    if not any(close(value, known) for known in (want, *(mistake.value for mistake in mistakes))):
+        flat = taken.flatten(2) if taken.dim() == 4 else taken[:, None]
+        spread = (flat.amax(dim=2) - flat.amin(dim=2)).max()
+        expect(
+            spread > 1e-9 * effect.abs().max(),
+            "One number a channel is subtracted; a shift that differs from pixel to pixel, and the padding "
+            f"at the border, need one number a channel *and position*. (Here for {kind}.)",
+            "What the shift adds to the output is itself a tensor (1, K, h, w): keep it whole. A layer's "
+            "`bias` has no room for it.",
+        )
+    compare(
+        value,
+        want,
+        *mistakes,
+        look=f"On shifted images the new layer must give what the old one gave; here it is {kind}.",
+    )
+
+
+def _judge_slope(moved: nn.Module, first: nn.Module, kind: str, x: Tensor, shift: Tensor) -> None:
+    """Stops unless the gradient of something behind the new layer is that behind the old one."""
+    image = (x + shift).requires_grad_(True)
+    made = run(moved, image)
+    expect(
+        made.requires_grad,
+        f"Your layer for {kind} gives the right numbers, and lets no gradient through: behind it nothing can "
+        "be explained.",
+        "`torch.no_grad()` and `.detach()` belong round the *effect of the shift*, which is a constant; not "
+        "round the layer's work in `forward`.",
+    )
+    (slope,) = run(torch.autograd.grad, made.square().sum(), image, allow_unused=True)
+    compare(
+        tensor(slope, x.shape, "The gradient through your layer"),
+        _gradient_of(first, x, lambda y: y.square().sum()),
+        look=f"The gradient through your layer for {kind} differs from that through the old one: is a part "
+        "of the image detached?",
+    )
 
 
 @exercise("2.7", "How much of a map is luck?", functions=2)
@@ -786,7 +984,8 @@ def luck(agreement, samples_for) -> str:
         return torch.sin(60 * rows) + 0.5
 
     spy = _Spy(bumpy)
-    value = agreement(spy, x, eps, draws, torch.Generator().manual_seed(0))
+    with left_alone("`agreement`", x=x):
+        value = agreement(spy, x, eps, draws, torch.Generator().manual_seed(0))
     rows = spy.rows(x.shape)
     noisy = [
         image_rows[(image_rows != image).flatten(1).any(dim=1)]
@@ -818,6 +1017,7 @@ def luck(agreement, samples_for) -> str:
             not close(image_rows[0], image_rows[-1]), "Every draw makes the same change.", "Draw in the loop."
         )
     _judge_agreement(tensor(torch.as_tensor(value), None, "`agreement`"), noisy, x, bumpy)
+    _judge_generator(lambda *given: torch.as_tensor(agreement(*given)), bumpy, x, eps, 2)
     try:
         _judge_samples_for(samples_for)
     except NotAttempted as stop:
@@ -939,9 +1139,10 @@ def _judge_samples_for(samples_for) -> None:
     ):
         if same(wrong):
             raise Wrong(message, look)
-    r, n, wanted = cases[0]
+    failing = next(k for k in range(len(cases)) if abs(got[k] - right[k]) > 1.0 + 1e-6 * right[k])
+    r, n, wanted = cases[failing]
     fail(
-        f"`samples_for({r}, {n}, {wanted})` gives {got[0]:.4g}; {right[0]:.4g} do.",
+        f"`samples_for({r}, {n}, {wanted})` gives {got[failing]:.4g}; {right[failing]:.4g} do.",
         "Solve r = 1 / (1 + v/n) for v with what was measured, then for n with what is wanted.",
     )
 
@@ -950,7 +1151,8 @@ def _judge_samples_for(samples_for) -> None:
 def var_grad(answer) -> str:
     x, n_samples, noise = _two_images(), 30, 0.2
     spy = _Spy(_wave)
-    value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+    with left_alone(x=x):
+        value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
     samples = _samples_of(spy.rows(x.shape), x)
     _judge_noise(samples, x, n_samples, noise)
     gradients = torch.stack([_wave(rows) for rows in samples])
@@ -1006,6 +1208,17 @@ def var_grad(answer) -> str:
         max(len(asked) for asked in spy.asked) < n_samples * len(x) // 2,
         "All the noisy images go through at once: memory grows with n_samples.",
         "One sample a turn, and a running mean and sum of squared distances.",
+    )
+    peaks = []
+    for n in (8, 64):
+        with PeakMemory(x) as memory:
+            answer(_wave, x, n, noise, torch.Generator().manual_seed(0))
+        peaks.append(memory.peak / (x.numel() * x.element_size()))
+    expect(
+        peaks[1] < 2 * peaks[0],
+        f"With 8 samples {peaks[0]:.0f} tensors of the images' size are alive at once, with 64 samples "
+        f"{peaks[1]:.0f}: memory grows with n_samples.",
+        "Keep a running mean and a running sum of squared distances, and no list.",
     )
     _judge_generator(answer, _wave, x, 4, noise)
     return "the gradients' variance, in one pass, with the memory of a single sample, safe from cancellation."

@@ -16,6 +16,8 @@ from .inputs import Watched, normal, uniform
 from .judging import Mistake, compare, expect, fail, numbers, tensor, then
 from .reader import run
 from .registry import exercise
+from .side_effects import PeakMemory, detached, left_alone
+from .yes_or_no import judge_yes_or_no
 
 
 def _up(grid: Tensor, size: tuple[int, int], mode: str = "bilinear", **how: bool) -> Tensor:
@@ -52,17 +54,14 @@ def cam_from_weights(answer) -> str:
     A, weight, bias = uniform(3, 5, 4, 6, seed=1), normal(4, 5, seed=2), normal(4, seed=3)
     target, size, rows = torch.tensor([1, 0, 3]), (12, 12), torch.arange(3)
     logits = F.linear(A.mean(dim=(2, 3)), weight, bias)
-    before = A.clone()
 
     def grid(of: Tensor) -> Tensor:  # one row of weights an image
         return (of[:, :, None, None] * A).sum(dim=1)
 
     mine = weight[target]
     right = grid(mine)
-    value = tensor(answer(A, weight, target, size), (3, *size))
-    expect(
-        torch.equal(A, before), "Your function changed the feature maps it was given.", "No `*=`, no `+=`."
-    )
+    with left_alone(A=A, weight=weight, target=target):
+        value = tensor(answer(A, weight, target, size), (3, *size))
     low, high = _up(right, size).amin(dim=(1, 2), keepdim=True), _up(right, size).amax((1, 2), keepdim=True)
     gap = (value.mean(dim=(1, 2)) + bias[target] - logits[rows, target]).abs().max()
     compare(
@@ -135,12 +134,16 @@ def cam_from_weights(answer) -> str:
 
 # ---- 3.2 ---------------------------------------------------------------------------------------------------
 def _small_network() -> nn.Sequential:
-    """Six classes, no ReLU, float64; its second layer's output is half the image's size, with both signs."""
+    """Six classes, no ReLU, float64; its second layer's output is half the image's size, with both signs.
+
+    Batch normalisation, behind that layer, is there for those who change the mode.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         layers = (
             nn.Conv2d(3, 4, 3, stride=2, padding=1),
             nn.Tanh(),
+            nn.BatchNorm2d(4),
             nn.Conv2d(4, 5, 3, padding=1),
             nn.Tanh(),
         )
@@ -210,7 +213,7 @@ def _score_mistakes(
 @exercise("3.2", "Grad-CAM from scratch")
 def grad_cam(answer) -> str:
     model, x, target = _small_network(), uniform(3, 3, 12, 16, seed=6), torch.tensor([4, 1, 0])
-    layer, head, size, before = model[1], model[2:], (12, 16), x.clone()
+    layer, head, size = model[1], model[2:], (12, 16)
     with torch.no_grad():
         A = model[:2](x)  # (3, 4, 6, 8)
     G = _gradient_at(head, A, lambda y: y[torch.arange(3), target].sum())
@@ -223,9 +226,9 @@ def grad_cam(answer) -> str:
 
     signed = grid(alpha(G))
     right = _up(signed.relu(), size)
-    first = answer(model, layer, x, target)
+    with left_alone(model=model, x=x, target=target):
+        first = answer(model, layer, x, target)
     value = tensor(first, (3, *size))
-    expect(torch.equal(x, before), "Your function changed the images it was given.", "No `*=`, no `+=`.")
     most = right.amax(dim=(1, 2), keepdim=True)
     compare(
         value,
@@ -295,23 +298,8 @@ def grad_cam(answer) -> str:
         ),
         look="α (N, K, 1, 1) is the gradient's mean over the places; then sum, ReLU, enlarge, in this order.",
     )
-    expect(
-        not first.requires_grad,
-        "Your map still hangs on the graph: keep it, and every activation of the pass is kept with it.",
-        "`.detach()` the activations and the gradient before you use them.",
-    )
-    hooks = [h for m in model.modules() for h in (*m._forward_hooks.values(), *m._backward_hooks.values())]
-    expect(
-        not hooks,
-        "A hook stays in the network: from now on it runs, and fills memory, in everybody's passes.",
-        "`handle = layer.register_forward_hook(…)`; after the pass `handle.remove()`.",
-    )
-    expect(
-        all(p.grad is None for p in model.parameters()),
-        "Your function leaves gradients in the model's parameters.",
-        "`backward()` fills every `.grad` there is; `torch.autograd.grad(score, A)` fills none.",
-    )
-    alone = tensor(answer(model, layer, before[1:2].clone(), target[1:2]), (1, *size))
+    detached(first)
+    alone = tensor(answer(model, layer, x[1:2].clone(), target[1:2]), (1, *size))
     compare(alone, right[1:2], look="Alone, an image gets another map than in the batch: what mixes the two?")
     return "one map an image, of its own target's logit; no hook, no graph and no gradient is left behind."
 
@@ -331,7 +319,9 @@ def grad_cam_is_cam(alphas, largest_gap, recover_weights) -> str:
         return F.linear(torch.tanh(2 * maps.mean(dim=(2, 3))), weight, bias)
 
     right = (weight[c] / cells).expand(3, 5)
-    value = tensor(alphas(pooled, A.clone(), c), (3, 5), "`alphas`")
+    with left_alone("`alphas`", A=A):
+        first = alphas(pooled, A, c)
+    value = tensor(first, (3, 5), "`alphas`")
     compare(
         value,
         right,
@@ -357,11 +347,7 @@ def grad_cam_is_cam(alphas, largest_gap, recover_weights) -> str:
         ),
         look="The gradient of `head(A)[:, c].sum()` with respect to A, averaged over the places: (N, K).",
     )
-    expect(
-        not run(alphas.function, pooled, A.clone(), c).requires_grad,
-        "The α still hang on the graph.",
-        "Detach A before you ask autograd to watch it; `torch.autograd.grad` returns plain numbers.",
-    )
+    detached(first, "What `alphas` returns")
     then(
         lambda: _judge_gap(largest_gap, pooled, squashed, A, weight, c),
         "`alphas` is right. Now `largest_gap`.",
@@ -381,7 +367,8 @@ def _judge_gap(largest_gap, pooled: Callable, squashed: Callable, A: Tensor, wei
         return (G.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1)
 
     def told(head: Callable) -> float:
-        return numbers(largest_gap(head, A.clone(), weight, c), 1, "`largest_gap`")[0]
+        with left_alone("`largest_gap`", A=A, weight=weight):
+            return numbers(largest_gap(head, A, weight, c), 1, "`largest_gap`")[0]
 
     def differences(head: Callable) -> dict[str, Tensor]:
         G = grad(head)
@@ -461,7 +448,8 @@ def _judge_gap(largest_gap, pooled: Callable, squashed: Callable, A: Tensor, wei
 
 def _judge_recovered(recover_weights, pooled: Callable, A: Tensor, weight: Tensor) -> None:
     h, w = A.shape[2:]
-    value = run(recover_weights.function, pooled, A.clone())
+    with left_alone("`recover_weights`", A=A):
+        value = run(recover_weights.function, pooled, A)
     if isinstance(value, Tensor) and value.shape == weight.T.shape:
         fail("`recover_weights` returned the matrix transposed.", "One row a class: (classes, K).")
     compare(
@@ -511,7 +499,8 @@ def hires_cam(hires, completeness_gap, complete) -> str:
     G = _gradient_at(head, A, lambda y: y[rows, target].sum())
     right = made(G)
     averaged = made(G.mean(dim=(2, 3), keepdim=True))
-    first = hires(head, A.clone(), target)
+    with left_alone("`hires`", A=A, target=target):
+        first = hires(head, A, target)
     value = tensor(first, (3, 2, 5), "`hires`")
     total = (value.sum(dim=(1, 2)) + bias[target] - head(A)[rows, target]).abs().max()
     compare(
@@ -551,14 +540,17 @@ def hires_cam(hires, completeness_gap, complete) -> str:
         Mistake(right / 10, "The map is divided by h·w.", "There is no mean in HiResCAM."),
         look=f"Each map must sum to the logit minus the bias; yours misses it by up to {total:.3g}.",
     )
-    expect(
-        not first.requires_grad,
-        "Your map still hangs on the graph.",
-        "`torch.autograd.grad`, and a detached A.",
-    )
+    detached(first)
     then(lambda: _judge_completeness(completeness_gap, head, A, target, right, averaged),
           "`hires` is right: complete on flatten + linear. Now `completeness_gap`.")  # fmt: skip
-    _judge_complete(complete)
+    judge_yes_or_no(
+        complete,
+        _COMPLETE,
+        lambda name, right: (
+            f"`{name}` is {'complete' if right else 'not complete'}, and you say the opposite."
+        ),
+        "The third answer",
+    )
     return "HiResCAM shares out the logit minus the bias to the last digit; Grad-CAM, here, does not."
 
 
@@ -568,8 +560,9 @@ def _judge_completeness(
     rows = torch.arange(len(A))
     y, y0 = (head(maps)[rows, target].detach() for maps in (A, torch.zeros_like(A)))
     what = "`completeness_gap`"
-    nothing = tensor(completeness_gap(hires, head, A.clone(), target), (3,), what)
-    value = tensor(completeness_gap(averaged, head, A.clone(), target), (3,), what)
+    with left_alone(what, maps=averaged, A=A, target=target):
+        nothing = tensor(completeness_gap(hires, head, A, target), (3,), what)
+        value = tensor(completeness_gap(averaged, head, A, target), (3,), what)
     total, largest = averaged.sum(dim=(1, 2)), y.abs().max()
     right = (total - (y - y0)).abs()
     compare(
@@ -636,22 +629,6 @@ _COMPLETE = {
 }
 
 
-def _judge_complete(complete: Any) -> None:
-    expect(
-        isinstance(complete, Mapping),
-        "The third answer is a dict: for each pair, whether the map is complete.",
-        "Keep the stub's dict, and replace each `...` by True or False.",
-    )
-    expect(
-        set(complete) == set(_COMPLETE),
-        f"The dict has the keys {sorted(map(str, complete))}; wanted are {sorted(_COMPLETE)}.",
-        "Keep the stub's keys.",
-    )
-    for name, (right, why) in _COMPLETE.items():
-        if bool(complete[name]) != right:
-            fail(f"`{name}` is {'complete' if right else 'not complete'}, and you say the opposite.", why)
-
-
 # ---- 3.5 ---------------------------------------------------------------------------------------------------
 def _warm_map() -> Tensor:
     """A map on which every usual mistake gives another box, (16, 16); its maximum is 2."""
@@ -707,13 +684,13 @@ def _extent(part: Tensor) -> list[int]:
 
 @exercise("3.5", "From a heatmap to a box", functions=2)
 def box_and_iou(box_of, my_iou) -> str:
-    heat, before = _warm_map(), _warm_map()
+    heat = _warm_map()
 
     def told(maps: Tensor, threshold: float) -> list[float]:
-        return numbers(box_of(maps, threshold), 4, "`box_of`")
+        with left_alone("`box_of`", heatmap=maps):
+            return numbers(box_of(maps, threshold), 4, "`box_of`")
 
     value = told(heat, 0.2)
-    expect(torch.equal(heat, before), "`box_of` changed the heatmap it was given.", "Work on a copy.")
     warm = heat >= 0.2 * heat.max()
     x0, y0, x1, y1 = right = _box(warm)
     scaled = (heat - heat.min()) / (heat.max() - heat.min())
@@ -855,7 +832,8 @@ def _judge_iou(my_iou) -> None:
 
         return rule
 
-    got = [numbers(my_iou(a.clone(), b.clone()), 1, "`my_iou`")[0] for a, b in pairs]
+    with left_alone("`my_iou`", pairs=pairs):
+        got = [numbers(my_iou(a, b), 1, "`my_iou`")[0] for a, b in pairs]
     right = over(usual())
     for wrong, message, look in (
         (
@@ -909,7 +887,8 @@ def _judge_iou(my_iou) -> None:
         nothing = not torch.as_tensor(value).isfinite().all()
         expect(
             not nothing and float(value) == 0,
-            "An empty box has an IoU other than 0 (or 0 / 0) with a box.",
+            f"An empty box has an IoU other than 0: `my_iou({a.tolist()}, {b.tolist()})` gives "
+            f"{float(value):.3g}.",
             "What is the union of two empty boxes? Say what happens then.",
         )
 
@@ -924,14 +903,10 @@ def score_cam(answer) -> str:
     x, A, target, size = uniform(1, 3, 12, 16, seed=17), normal(1, 7, 3, 4, seed=18), 3, (12, 16)
     A[:, 2], A[:, 5] = 0.7, 0.0  # two maps that are the same everywhere: no masks
     live = torch.tensor([True, True, False, True, True, False, True])
-    watched, before = Watched(model), (x.clone(), A.clone())
-    first = answer(watched, A, x, target, 2)
+    watched = Watched(model)
+    with left_alone(model=model, A=A, x=x):
+        first = answer(watched, A, x, target, 2)
     value = tensor(first, size)
-    expect(
-        torch.equal(x, before[0]) and torch.equal(A, before[1]),
-        "Your function changed the image or the feature maps it was given.",
-        "`x * mask` makes a new image; `x *= mask` does not.",
-    )
     expect(
         max(watched.counts, default=0) <= 2,
         f"`batch_size=2`, and {max(watched.counts, default=0)} masked images went through at once.",
@@ -949,6 +924,7 @@ def score_cam(answer) -> str:
         "Autograd watches all the passes, and keeps what it would need for a backward pass that never comes.",
         "`with torch.no_grad():` around the loop: Score-CAM takes no gradient.",
     )
+    _judge_masks(answer, model, x, target)
     lines = _lines_of(answer.function)
     expect(
         lines is None or lines <= _LINES,
@@ -957,6 +933,22 @@ def score_cam(answer) -> str:
     )
     return (
         "every map votes with the class's probability on what it lets through, in chunks, without a gradient."
+    )
+
+
+def _judge_masks(answer, model: nn.Module, x: Tensor, target: int) -> None:
+    """Stops where the masks of all the maps, at full size, are alive at once."""
+    K = 128
+    A = normal(1, K, 3, 4, seed=19)
+    with PeakMemory(A, x) as memory:
+        answer(model, A, x, target, 2)
+    masks = memory.peak / (x[0, 0].numel() * x.element_size())
+    expect(
+        masks < K,
+        f"With {K} maps and `batch_size=2`, tensors as large as {masks:.0f} masks are alive at once: the "
+        "masks of all the maps are made, or kept, beforehand.",
+        "Enlarge and scale only the maps of one chunk, inside the loop, and let them go: keep their weights "
+        "alone.",
     )
 
 
@@ -1217,7 +1209,8 @@ def localisation(study) -> str:
         asked.append(which)
         return maps[which].clone()
 
-    found = study(explain, images, labels, boxes)
+    with left_alone("`study`", images=images, labels=labels, boxes=boxes):
+        found = study(explain, images, labels, boxes)
     keys = ("pointing", "centre", "area", "difference", "error")
     expect(
         isinstance(found, Mapping) and set(found) == set(keys),
@@ -1444,8 +1437,10 @@ def which_half(combine, swaps) -> str:
     )  # N = C = W: broadcasting can go wrong
     right = fine * warm[:, None]
     spread = "warm (N, H, W) gets a dimension for the channels: `warm[:, None]`, (N, 1, H, W)."
+    with left_alone("`combine`", fine=fine, warm=warm):
+        made = tensor(combine(fine, warm), fine.shape, "`combine`")
     compare(
-        tensor(combine(fine.clone(), warm.clone()), fine.shape, "`combine`"),
+        made,
         right,
         Mistake(
             fine * warm,
@@ -1491,7 +1486,8 @@ def _judge_swaps(swaps) -> None:
         return 0.2 + images.mean(dim=1) + 0.05 * blobs[target]
 
     for fine, warm, carrier in ((blunt_fine, sharp_warm, "warm"), (sharp_fine, blunt_warm, "fine")):
-        found = swaps(fine, warm, x.clone(), a, b)
+        with left_alone("`swaps`", x=x, a=a, b=b):
+            found = swaps(fine, warm, x, a, b)
         keys = ("swap fine", "swap warm", "swap both", "carrier")
         expect(
             isinstance(found, Mapping) and set(found) == set(keys),

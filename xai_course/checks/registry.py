@@ -5,7 +5,8 @@ One module a chapter (``ch02.py``) holds one function an exercise::
     @exercise("2.1", "The simple gradient")
     def simple_gradient(answer):
         model, x = ...                            # a tiny model made here, never the reader's own data
-        value = answer(model, x, target)          # runs the reader's code; what it raises is shown kindly
+        with left_alone(model=model, x=x):        # what the answer changes, it is told
+            value = answer(model, x, target)      # runs the reader's code; what it raises is shown kindly
         value = tensor(value, shape=x.shape)      # a tensor of the right shape, finite
         expect(property_holds(value), "What is wrong.", "Where to look.")
         compare(value, reference, Mistake(gradient_of_softmax, "What is wrong.", "Where to look."), ...)

@@ -1040,6 +1040,11 @@ STANDARD_ERROR = [
         "`standard_error` brings each map to the mean 0 first; here the maps are taken as they come.",
         "Centring belongs to `relative_error`: it hands `standard_error` the centred maps.",
     ),
+    Mistake(
+        lambda maps: (maps.square().mean(dim=0) / len(maps)).sqrt(),
+        "`standard_error` squares the maps themselves: where all of them are the same, it is not 0.",
+        "Only differences between the maps may enter: take off the mean over the maps first.",
+    ),
     Mistake(lambda maps: maps.var(dim=0) / len(maps), *_VARIANCE),
     Mistake(lambda maps: maps.var(dim=0), *_VARIANCE),
     Mistake(

@@ -2,6 +2,7 @@
 
 A new chapter adds ``wrong_chNN.py`` with a dict ``WRONG``: for each exercise, the wrong answers people give.
 Where there are several ways to be right it adds ``ALSO_RIGHT``: for an exercise, answers that must pass too.
+Where mistakes are written as answers (``xai_course/checks/ch04_mistakes.py``), each of them is handed in.
 """
 
 import importlib
@@ -10,7 +11,7 @@ import re
 import exercise_pages as pages
 import pytest
 
-from xai_course.checks import available, check
+from xai_course.checks import available, ch04_mistakes, check
 from xai_course.classroom import page, tags, without_solutions
 
 EXERCISES = [
@@ -34,6 +35,12 @@ WRONG = [
     for path in pages.PAGES
     for identifier, several in planted(page(path).chapter).items()
     for wrong in several
+]
+RECOGNISED = [
+    pytest.param(identifier, place, mistake, id=f"{identifier}-{place + 1}.{number}")
+    for identifier, functions in ch04_mistakes.MISTAKES.items()
+    for place, several in enumerate(functions)
+    for number, mistake in enumerate(several, 1)
 ]
 RIGHT = [
     pytest.param(identifier, answers, id=f"{identifier}-{number}")
@@ -94,6 +101,15 @@ def test_a_wrong_answer_is_told_what_is_wrong_and_where_to_look(identifier, wron
     assert result.status == "wrong", result
     assert wrong.keyword.lower() in result.message.lower(), result
     assert result.look
+
+
+@pytest.mark.parametrize(("identifier", "place", "mistake"), RECOGNISED)
+def test_a_mistake_that_a_check_knows_gets_its_own_message(identifier, place, mistake):
+    answers = list(also_right(int(identifier.split(".")[0]))[identifier][0])
+    answers[place] = mistake.answer
+    result = check(identifier, *answers)
+    assert result.status == "wrong", result
+    assert result.message.startswith(mistake.message) and result.look == mistake.look, result
 
 
 @pytest.mark.parametrize(("identifier", "answers"), RIGHT)

@@ -84,12 +84,19 @@ def _first_line(error: Exception) -> str:
 def _line_of(error: Exception) -> str:
     """The innermost line of the traceback that the reader wrote: neither ours nor an installed package's."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if frame.filename == "<string>" or any(file.is_relative_to(folder) for folder in _not_the_readers()):
+        if not wrote(frame.filename):
             continue
         source = linecache.getline(frame.filename, frame.lineno or 0).strip()
         return f"line {frame.lineno}, in {frame.name}" + (f":  {source}" if source else "")
     return ""
+
+
+@cache
+def wrote(filename: str) -> bool:
+    """Whether the reader wrote this file: it is neither ours nor an installed package's."""
+    return filename != "<string>" and not any(
+        Path(filename).is_relative_to(folder) for folder in _not_the_readers()
+    )
 
 
 @cache

@@ -406,6 +406,11 @@ def same_change(explain, x, eps, n_draws, generator):
     return sum(pearson(explain(x), explain(moved)).mean() for _ in range(n_draws)) / n_draws
 
 
+def shared_draw(*shape):
+    """A change that is drawn once for several places of an image."""
+    return lambda x, eps, g: (2 * torch.rand(len(x), *shape, generator=g, dtype=x.dtype) - 1) * eps
+
+
 def own_uniform(x, eps, generator):
     return (2 * torch.rand(x.shape, dtype=x.dtype) - 1) * eps
 
@@ -758,6 +763,8 @@ WRONG = {
             "one minus",
             (agree(measure=lambda f, x, moved: 1 - pearson(f(x), f(moved)).mean()), good_samples_for),
         ),
+        Wrong("one number an image", "by one number", (agree(change=shared_draw(1, 1, 1)), good_samples_for)),
+        Wrong("grey change", "share one draw", (agree(change=shared_draw(1, 16, 16)), good_samples_for)),
         Wrong("walks about", "changed `x`", (walks_about, good_samples_for)),
         Wrong("own generator", "two generators", (agree(change=own_uniform), good_samples_for)),
         Wrong("right for one case", "samples_for(0.2, 10, 0.9)", (agree(), lambda r, n, wanted: 64.0)),

@@ -1007,6 +1007,13 @@ def luck(agreement, samples_for) -> str:
         "Every pixel only gets brighter: the change is drawn from [0, eps].",
         "Uniform between −eps and eps: `(2 * torch.rand(…) - 1) * eps`.",
     )
+    own = "`torch.rand(x.shape, …)`: an independent draw for each pixel and channel."
+    expect(
+        added.flatten(1).std(dim=1).min() > 0.05 * eps,
+        "Each change shifts the whole image by one number.",
+        own,
+    )
+    expect(not close(added[:, 0], added[:, 1]), "The three colour channels share one draw.", own)
     expect(
         added.abs().max() > 0.9 * eps and abs(added.std() / eps - 1 / math.sqrt(3)) < 0.02,
         "The change stays within eps, but is not uniform between −eps and eps.",

@@ -133,10 +133,10 @@ def as_shipped(name: str, model: Classifier, size: int = 112) -> Classifier:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: torch.Tensor, batch: int = 128) -> torch.Tensor:
-    """The class that the model gives to each image, (n,), a batch at a time."""
-    batch = _checks.check_count("batch", batch)
-    return torch.cat([model(x).argmax(1) for x in images.split(batch)])
+def predict(model: nn.Module, images: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
+    """The class that the model gives to each image, (n,), a few at a time: as many as suit the device."""
+    batch_size = _checks.check_batch_size(batch_size, images.device)
+    return torch.cat([model(x).argmax(1) for x in images.split(batch_size)])
 
 
 def judge(model: nn.Module, recipe: Recipe, n: int = 2000, size: int = 112, seed: int = HELD_OUT) -> dict:

@@ -103,9 +103,9 @@ def test_recipes_with_numbers_from_numpy_can_be_stored():
 
 def test_predictions_do_not_depend_on_the_batch():
     model, images = load_model("small_gap"), torch.rand(7, 3, 112, 112)
-    assert torch.equal(predict(model, images, batch=2), predict(model, images))
-    with pytest.raises(ValueError, match="batch must be a positive whole number, got 0"):
-        predict(model, images, batch=0)
+    assert torch.equal(predict(model, images, batch_size=2), predict(model, images))
+    with pytest.raises(ValueError, match="batch_size must be a positive whole number, got 0"):
+        predict(model, images, batch_size=0)
 
 
 def test_training_depends_on_its_seed_only():

@@ -72,7 +72,7 @@ TABLE = [
     Explainer("hires_cam", "cam", _LAYER, flags=("relu", "upsample")),
     Explainer("score_cam", "cam", _LAYER, batched=True, flags=("upsample", "progress")),
     Explainer("guided_grad_cam", "gradient", _LAYER),
-    Explainer("occlusion", "black-box", {"window": 1}, batched=True, flags=("progress",)),
+    Explainer("occlusion", "black-box", {"window": 6}, batched=True, flags=("progress",)),
     Explainer(
         "lime", "black-box", _CUT | {"n_samples": 12}, random=True, batched=True, flags=("paired", "progress")
     ),

@@ -150,11 +150,11 @@ def test_rectifier_functions(function):
 @pytest.mark.parametrize("explain", [guided_backprop, deconvnet])
 def test_a_bound_that_is_a_tensor_makes_a_rectifier_also_at_zero(explain, spelling):
     """torch gives either side of a tie one half; a rectifier is shut there, as ``relu`` and ``clamp`` are."""
-    x = images(2).double()
+    x = images(2)
     x[:, :, ::2] = 0.5  # exact zeros, for the rectifier
-    weight = torch.tensor([1.0, -2.0, 3.0]).double().view(1, 3, 1, 1)
+    weight = torch.tensor([1.0, -2.0, 3.0]).view(1, 3, 1, 1)
     function = RECTIFIERS[spelling]
-    found = explain(spelt(lambda t: weight * function(t.float()).double()), x, 2)
+    found = explain(spelt(lambda t: weight * function(t)), x, 2)
     for other in (torch.relu, lambda t: t.clamp(min=0)):
         assert torch.equal(found, explain(spelt(lambda t, other=other: weight * other(t)), x, 2))
     assert found[:, 2].max() > 0 and (found[:, 2, ::2].max() > 0) == (explain is deconvnet)

@@ -8,6 +8,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -461,17 +462,24 @@ def _integrate(
 def _positive_only(logits: Tensor) -> None:
     """Guided backpropagation: only positive gradients enter a rectifier; its own backward then masks them."""
     for node, _ in _some_rectifiers(logits):
+        # No hook holds its own node, which would hold the hook: nothing would free that ring.
+        node.register_prehook(partial(_clamped, _ties(node)))
 
-        def positive(slopes: tuple, node: Any = node) -> tuple:
-            # New tensors each time: what comes in may be shared with a parallel branch of the network.
-            clamped = [None if s is None else s.clamp(min=0) for s in slopes]
-            for bound in (getattr(node, f"_saved_{name}", None) for name in ("other", "min", "max")):
-                if isinstance(bound, Tensor) and clamped[0] is not None:
-                    # At a tie of two tensors torch gives either one half; a rectifier is shut at zero.
-                    clamped[0] = clamped[0] * (node._saved_self != bound)
-            return tuple(clamped)
 
-        node.register_prehook(positive)
+def _clamped(ties: list[Tensor], slopes: tuple) -> tuple:
+    # A new tensor each time: what comes in may be shared with a parallel branch of the network.
+    result = [None if s is None else s.clamp(min=0) for s in slopes]
+    for tie in ties:
+        result[0] = None if result[0] is None else result[0].masked_fill(tie, 0)
+    return tuple(result)
+
+
+def _ties(node: Any) -> list[Tensor]:
+    """Where a rectifier's input equals a bound that is a tensor: torch lets half of the gradient through, and
+    a rectifier is shut at zero.
+    """
+    bounds = (getattr(node, f"_saved_{name}", None) for name in ("other", "min", "max"))
+    return [node._saved_self == bound for bound in bounds if isinstance(bound, Tensor)]
 
 
 def _rectify_only(logits: Tensor) -> None:

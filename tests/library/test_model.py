@@ -1,6 +1,7 @@
 """What the methods share: chunks, draws, rectifiers in the graph, and recording a layer."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from xai_lib import (
     _model,
     _points,
     deconvnet,
+    grad_cam,
     gradient,
     gradients,
     guided_backprop,
@@ -216,6 +218,53 @@ def test_what_cannot_be_seen_into_is_named(run, explain):
 def test_a_checkpoint_that_is_not_reentrant_is_seen_into(explain):
     model = build(Parts, run=lambda features, x: checkpoint(features, x, use_reentrant=False))
     assert torch.equal(explain(model, images(2), 1), explain(build(Plain), images(2), 1))
+
+
+class Spare(Plain):
+    """A rectifier on the way of no gradient: its own is cut off, or nobody asks for it."""
+
+    def forward(self, x):
+        aside = F.relu(self.features[0](x)).mean((2, 3))[:, :5]
+        cut = torch.maximum(torch.zeros(()), x.detach().mean() * self.head.weight.sum())
+        return super().forward(x) + 0 * aside.detach() + 0 * cut
+
+
+@pytest.mark.parametrize("explain", [gradient, guided_backprop, deconvnet])
+def test_a_rectifier_that_gets_no_gradient_is_no_obstacle(explain):
+    model, x = build(Spare), images(2)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    assert torch.equal(explain(model, x, 1), explain(build(Plain), x, 1))
+
+
+@pytest.mark.parametrize("explain", [gradient, guided_backprop, deconvnet, smooth_grad, integrated_gradients])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_dynamically_quantised_head_is_named(explain):
+    model = torch.ao.quantization.quantize_dynamic(build(Plain), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ValueError, match=r"without a gradient at the pixels.*quantised layers"):
+        explain(model.eval(), images(2), 1)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("explain", [gradient, partial(grad_cam, layer="features.7"), smooth_grad])
+def test_fake_quantisation_that_watches_in_evaluation_is_left_as_found(explain, stop):
+    """Its observer moves scales and ranges at every forward pass, also in evaluation mode."""
+    from torch.ao.quantization import FusedMovingAvgObsFakeQuantize
+
+    model = build(Plain)
+    model.features.append(FusedMovingAvgObsFakeQuantize())
+    model.eval()(images(2))  # ranges that are set
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    model(3 * images(2))
+    assert any(not torch.equal(b, before[name]) for name, b in model.named_buffers()), "nothing moves"
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    if stop:
+        model.head.register_forward_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            explain(model, images(2), 1)
+    else:
+        explain(model, images(2), 1)
+    assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
 
 
 def test_a_compiled_model_is_explained_like_the_model_inside():

@@ -141,9 +141,9 @@ class Sums:
                 self.origin[run.image] = values[0]
                 self.begun.add(run.image)
             values = values - self.origin[run.image]
-        owner = [(run.first + i) // together % len(self.counts) for i in range(len(values))]
-        for r in sorted(set(owner)):
-            mine = values if len(self.counts) == 1 else values[[i for i, o in enumerate(owner) if o == r]]
+        period = together * len(self.counts)
+        for i in range(min(period, len(values))):
+            r, mine = (run.first + i) // together % len(self.counts), values[i::period]
             self.total[r, run.image] += mine.sum(0)
             if self.squares is not None:
                 self.squares[r, run.image] += mine.square().sum(0)
@@ -242,13 +242,12 @@ class Path:
         panels = [_Panels(change[i], most, tolerance) for i in images]
         while new := [(n, j, a) for n, p in enumerate(panels) for j, a in p.wanted]:
             sketches = []
+            all_images = torch.tensor([images[n] for n, _, _ in new], device=self.x.device)
+            all_alpha = torch.tensor([a for *_, a in new], dtype=sums.dtype, device=self.x.device)
             for at in range(0, len(new), self.batch_size):
-                chunk = new[at : at + self.batch_size]
-                which = torch.tensor([images[n] for n, _, _ in chunk], device=self.x.device)
-                alpha = torch.tensor([a for *_, a in chunk], dtype=sums.dtype, device=self.x.device)
-                slopes = _model.input_gradient(
-                    self.model, self.points(which, alpha), self.classes.of(which)
-                ).to(sums.dtype)
+                chunk, which = new[at : at + self.batch_size], all_images[at : at + self.batch_size]
+                points = self.points(which, all_alpha[at : at + self.batch_size])
+                slopes = _model.input_gradient(self.model, points, self.classes.of(which)).to(sums.dtype)
                 sketches.append(_sketch((slopes * self.way[which]).flatten(1), signs))
                 for n, j in dict.fromkeys((n, j) for n, j, _ in chunk):
                     mine = [i for i, point in enumerate(chunk) if point[:2] == (n, j)]

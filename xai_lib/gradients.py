@@ -461,14 +461,16 @@ def _integrate(
 
 def _positive_only(logits: Tensor) -> None:
     """Guided backpropagation: only positive gradients enter a rectifier; its own backward then masks them."""
-    for node, _ in _some_rectifiers(logits):
+    for found in _some_rectifiers(logits):
         # No hook holds its own node, which would hold the hook: nothing would free that ring.
-        node.register_prehook(partial(_clamped, _ties(node)))
+        found.node.register_prehook(partial(_clamped, _ties(found.node), found.fresh))
 
 
-def _clamped(ties: list[Tensor], slopes: tuple) -> tuple:
-    # A new tensor each time: what comes in may be shared with a parallel branch of the network.
-    result = [None if s is None else s.clamp(min=0) for s in slopes]
+def _clamped(ties: list[Tensor], fresh: bool, slopes: tuple) -> tuple:
+    # In place only what is nobody else's: an addition, say, hands one tensor on to both of its branches.
+    in_place = fresh and not torch.is_grad_enabled()
+    clamp = torch.clamp_ if in_place else torch.clamp
+    result = [None if s is None else clamp(s, min=0) for s in slopes]
     for tie in ties:
         result[0] = None if result[0] is None else result[0].masked_fill(tie, 0)
     return tuple(result)
@@ -484,7 +486,7 @@ def _ties(node: Any) -> list[Tensor]:
 
 def _rectify_only(logits: Tensor) -> None:
     """Deconvnet: the rectifier is applied to the gradient, in place of the rectifier's own backward."""
-    for node, side in _some_rectifiers(logits):
+    for node, side, _ in _some_rectifiers(logits):
 
         def rectified(own: tuple, slopes: tuple, side: int = side) -> tuple:
             if slopes[0] is None or own[side] is None:
@@ -494,8 +496,20 @@ def _rectify_only(logits: Tensor) -> None:
         node.register_hook(rectified)
 
 
-def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
-    """Every ReLU and ReLU6 in the graph behind ``logits``, and which of its inputs is the rectified one.
+class _Rectifier(NamedTuple):
+    """A step of the graph that rectifies."""
+
+    node: Any
+    side: int  # which of its inputs is the rectified one
+    fresh: bool  # whether the gradient that reaches it was made for it alone
+
+
+# Steps whose backward pass makes a new tensor for its input: no view, and nothing that is handed on twice.
+_MAKERS = ("ConvolutionBackward", "MaxPool2DWithIndicesBackward", "AddmmBackward", "NativeBatchNormBackward")
+
+
+def _rectifiers(logits: Tensor) -> list[_Rectifier]:
+    """Every ReLU and ReLU6 in the graph behind ``logits``.
 
     Read from the autograd graph, not from the list of modules: functional, in-place and reused rectifiers are
     each a node there, and the model itself is not touched. A maximum with zero is a ReLU too.
@@ -504,7 +518,7 @@ def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
         ValueError: if a part of the graph cannot be seen into: a hand-written
             ``autograd.Function``, a compiled part, a reentrant checkpoint.
     """
-    found, seen, stack = [], set(), [logits.grad_fn]
+    found, users, seen, stack = [], {}, set(), [logits.grad_fn]
     while stack:
         node = stack.pop()
         if node is None or node in seen:
@@ -519,11 +533,17 @@ def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
         side = _rectified_input(node)
         if side is not None:
             found.append((node, side))
-        stack.extend(parent for parent, _ in node.next_functions)
-    return found
+        for parent, _ in node.next_functions:
+            users.setdefault(parent, []).append(_kind(node))
+            stack.append(parent)
+    return [_Rectifier(n, side, len(users.get(n, ())) == 1 and users[n][0] in _MAKERS) for n, side in found]
 
 
-def _some_rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
+def _kind(node: Any) -> str:
+    return node.name().rstrip("0123456789")
+
+
+def _some_rectifiers(logits: Tensor) -> list[_Rectifier]:
     found = _rectifiers(logits)
     if not found:
         raise ValueError("model has no ReLU or ReLU6, and guided backprop and deconvnet only change those")
@@ -532,7 +552,7 @@ def _some_rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
 
 def _rectified_input(node: Any) -> int | None:
     """Which input of this step of the graph is rectified; None if it is no rectifier."""
-    kind = node.name().rstrip("0123456789")
+    kind = _kind(node)
     if kind == "MaximumBackward":
         zeros = [_all_equal(node._saved_other, 0), _all_equal(node._saved_self, 0)]
         return zeros.index(True) if any(zeros) else None

@@ -95,6 +95,36 @@ def test_every_spelling_of_a_rectifier_is_found(kind):
     assert count(build(kind)) == 3
 
 
+class Shared(nn.Module):
+    """Additions hand one gradient on to several readers, rectifiers among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.side, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        a, b = self.conv(x), self.side(x)
+        twice = a.relu() + b + a
+        return self.head((twice.relu() + twice + b.relu()).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind, size", [(Plain, (17, 21)), (Branches, (19, 23)), (Shared, (17, 21))])
+def test_a_gradient_that_others_read_is_not_clamped_in_place(kind, size, monkeypatch):
+    """The same values as when every clamp makes a new tensor; and some clamps do work in place."""
+    model, x = build(kind), images(2, size)
+    with torch.enable_grad():
+        found = gradients._rectifiers(model(x.clone().requires_grad_()))
+    assert any(r.fresh for r in found) == (kind is not Shared)
+    assert not all(r.fresh for r in found)
+    ours = guided_backprop(model, x, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "clamp_", torch.clamp)
+        assert torch.equal(guided_backprop(model, x, 1), ours)
+    if kind is Shared:  # and here it would matter
+        monkeypatch.setattr(gradients, "_MAKERS", ("AddBackward",))
+        assert not torch.equal(guided_backprop(model, x, 1), ours)
+
+
 def test_rectifiers_in_branches_are_found_once_each():
     assert count(build(Branches), (19, 23)) == 5
 

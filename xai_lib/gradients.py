@@ -275,8 +275,7 @@ def integrated_gradients_fit(
     The gap is the error of the shares' sum, not of each share: opposite errors cancel in it. With
     ``tolerance``, ``relative_error`` estimates that of the whole attribution from how far the gradients at
     neighbouring points differ; on efficientnet_lite0 it is a tenth to a fifth too low, and several times the
-    gap.
-    Arguments and errors as ``integrated_gradients``.
+    gap. Arguments and errors as ``integrated_gradients``.
 
     Returns:
         An ``IntegratedGradientsFit``; its ``attribution`` is what ``integrated_gradients`` returns.
@@ -318,7 +317,7 @@ def integrated_gradients(
     twice that. Shares are never rescaled to close the gap. On efficientnet_lite0 (two photographs, two
     classes, four baselines) 1 % took 119 points in the median and was kept in all 16 cases; the
     Gauss–Legendre sum keeps it in 15 of them with 400 points, in 9 with 200. The map's own error
-    hardly profits (3.2 % in place of 3.7 % with 100 points): so the integrand's jumps have it.
+    profits less (3.2 % in place of 3.7 % with 100 points): each pixel's integrand has its own jumps.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.

@@ -60,8 +60,15 @@ _CUT = {"segments": quarters, "fill": "grey"}
 TABLE = [
     Explainer("gradient", "gradient"),
     Explainer("gradient_x_input", "gradient"),
-    Explainer("smooth_grad", "gradient", {"n_samples": 4}, random=True, batched=True),
-    Explainer("integrated_gradients", "gradient", {"n_steps": 6}, batched=True),
+    Explainer(
+        "smooth_grad",
+        "gradient",
+        {"n_samples": 4},
+        random=True,
+        batched=True,
+        flags=("paired", "progress"),
+    ),
+    Explainer("integrated_gradients", "gradient", {"n_steps": 6}, batched=True, flags=("progress",)),
     Explainer("guided_backprop", "gradient"),
     Explainer("deconvnet", "gradient"),
     Explainer("cam", "cam", _LAYER | {"head": "head"}, flags=("upsample",)),

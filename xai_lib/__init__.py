@@ -25,7 +25,9 @@ from xai_lib.gradients import (
     gradient_x_input,
     guided_backprop,
     integrated_gradients,
+    integrated_gradients_fit,
     smooth_grad,
+    smooth_grad_fit,
 )
 from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
 from xai_lib.localisation import box_from_heatmap, iou
@@ -61,6 +63,7 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "integrated_gradients",
+    "integrated_gradients_fit",
     "iou",
     "layer_cam",
     "lime",
@@ -77,6 +80,7 @@ __all__ = [
     "shapley",
     "shapley_fit",
     "smooth_grad",
+    "smooth_grad_fit",
     "superpixels",
     "to_heatmap",
     "xgrad_cam",

@@ -4,24 +4,44 @@ All of them explain the logit, not the probability: the softmax mixes in every o
 vanishes where the model is certain.
 """
 
-from collections.abc import Callable, Iterator
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_lib import _checks, _model
-from xai_lib._checks import Classes, Target
+from xai_lib import _checks, _model, _points
+from xai_lib._checks import Target
 
 __all__ = [
+    "IntegratedGradientsFit",
+    "SmoothGradFit",
     "deconvnet",
     "gradient",
     "gradient_x_input",
     "guided_backprop",
     "integrated_gradients",
+    "integrated_gradients_fit",
     "smooth_grad",
+    "smooth_grad_fit",
 ]
+
+
+def options_of(other: Callable) -> Callable[[Callable], Callable]:
+    """Give a function that hands all its arguments on to ``other`` the signature of ``other``."""
+
+    def decorate(explain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        signature = inspect.signature(other)
+        explain.__signature__ = signature.replace(return_annotation=Tensor)
+        explain.__annotations__ = {k: p.annotation for k, p in signature.parameters.items()}
+        explain.__annotations__["return"] = Tensor
+        return explain
+
+    return decorate
 
 
 def gradient(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -84,7 +104,31 @@ def gradient_x_input(model: nn.Module, x: Tensor, target: Target = None) -> Tens
         return slopes * x.detach()
 
 
-def smooth_grad(
+_REPLICATES, _ROUND = 8, 64
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothGradFit:
+    """A SmoothGrad attribution and how far it has converged."""
+
+    attribution: Tensor  # (N, C, H, W)
+    n_samples: int  # noisy copies of each image that were used
+    _sums: "_points.Sums" = field(repr=False)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of each value, from draw to draw, (N, C, H, W)."""
+        with torch.inference_mode(False):
+            return self._sums.error().to(self.attribution.dtype)
+
+    @property
+    def relative_error(self) -> Tensor:
+        """The noise's norm over the norm of the converged attribution, (N,); infinite if all is noise."""
+        with torch.inference_mode(False):
+            return self._sums.relative_error()
+
+
+def smooth_grad_fit(
     model: nn.Module,
     x: Tensor,
     target: Target = None,
@@ -92,38 +136,101 @@ def smooth_grad(
     n_samples: int = 50,
     noise: float = 0.15,
     statistic: str = "mean",
+    paired: bool = True,
+    tolerance: float | None = None,
     batch_size: int | None = None,
     generator: torch.Generator | None = None,
-) -> Tensor:
+    progress: bool = False,
+) -> SmoothGradFit:
+    r"""SmoothGrad with its own error: how much the attribution would differ with other noise.
+
+    What is drawn together (a pair) is dealt out to up to eight replicates; the jackknife over them gives each
+    value's standard error. With a ``relative_error`` of e, the expected cosine between this attribution and
+    the converged one is about :math:`1 / \sqrt{1 + e^2}`. Expect much noise: on efficientnet_lite0 the 50
+    samples that are usual leave e at about 1.1, and an e of 0.1 takes some 6000. Eight maps (sixteen for
+    ``"variance"``) are kept in memory for each image. Arguments and errors as ``smooth_grad``.
+
+    Returns:
+        A ``SmoothGradFit``; its ``attribution`` is what ``smooth_grad`` returns.
+
+    Source: Smilkov et al. 2017, arXiv:1706.03825.
+
+    >>> fit = smooth_grad_fit(model, x, n_samples=16)
+    >>> fit.standard_error.shape, fit.relative_error.shape, fit.n_samples
+    (torch.Size([2, 3, 64, 64]), torch.Size([2]), 16)
+    """
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    n_samples = _checks.check_count("n_samples", n_samples)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    statistic = _checks.check_choice("statistic", statistic, ("mean", "square", "variance"))
+    paired, progress = _checks.check_flag("paired", paired), _checks.check_flag("progress", progress)
+    _checks.check_generator(generator, x.device)
+    noise = _checks.check_number("noise", noise, least=0, what="relative to the image's range")
+    if tolerance is not None:
+        tolerance = _checks.check_number("tolerance", tolerance, above=0)
+
+    together = 2 if paired else 1
+    with _model.left_as_found(model), _points.progress_bar(len(x) * n_samples, "SmoothGrad", progress) as bar:
+        classes = classes or _model.own_choice(model, x, batch_size)
+        sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))  # (N, 1, 1, 1)
+        sums, used = _points.Sums(x, min(_REPLICATES, math.ceil(n_samples / together)), statistic), 0
+        while used < n_samples and not (used and sums.relative_error().max() <= tolerance):
+            some = n_samples if tolerance is None else min(_ROUND, n_samples - used)
+            draw = _points.noise(x, some, together, generator)
+
+            def noisy(images: Tensor, samples: Tensor, draw: Callable = draw) -> Tensor:
+                return torch.addcmul(x[images], sigma[images], draw(images, samples))  # (b, C, H, W)
+
+            for run in _points.gradient_runs(model, classes, some, batch_size, noisy):
+                sums.add(run, together)
+                bar.update(len(run.gradients))
+            used += some
+        attribution = _model.check_result(sums.estimate().to(x.dtype), model, x)
+        return SmoothGradFit(attribution, used, sums)
+
+
+@options_of(smooth_grad_fit)
+def smooth_grad(*args: Any, **options: Any) -> Tensor:
     r"""SmoothGrad: the gradient, averaged over noisy copies of the image.
 
     .. math:: R = \frac{1}{n} \sum_{i=1}^{n} \frac{\partial y^c}{\partial x}(x + \varepsilon_i), \quad
               \varepsilon_i \sim \mathcal{N}(0, \sigma^2), \quad \sigma = \text{noise} (x_{max} - x_{min})
 
     An estimate of the gradient of the logit blurred by a Gaussian of width :math:`\sigma`: its variance from
-    draw to draw falls as :math:`1/n`. Costs n forward and backward passes; peak memory depends on
-    ``batch_size`` only.
+    draw to draw falls as :math:`1/n`, and ``smooth_grad_fit`` says how large it is. Costs n forward and
+    backward passes.
+
+    ``paired`` noise comes as :math:`\varepsilon` and :math:`-\varepsilon`, which cancels the odd part of the
+    gradient's response; each sample alone is as probable as before. Little is to be had: on
+    efficientnet_lite0 a rectifier's gradient has forgotten nearly everything at half the correlation (0.04
+    of its variance is left), so that no Gaussian design does much better than the pairs' 1.1 to 1.3 times
+    fewer samples for an equal error.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.
         x: images, :math:`(N, C, H, W)`, in [0, 1].
         target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice on the
             clean image.
-        n_samples: noisy copies of each image, n.
+        n_samples: noisy copies of each image, n; with ``tolerance`` the most there may be.
         noise: standard deviation relative to each image's own range (the paper's convention; it uses 0.1 to
             0.2).
         statistic: over the n gradients, pixel by pixel: ``"mean"``; ``"square"``, the mean of the squares;
             ``"variance"``, the mean squared deviation from the mean (divided by n).
-        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
+        paired: draw the noise in pairs; False draws it independently, as the paper does.
+        tolerance: stop before ``n_samples`` as soon as the ``relative_error`` of every attribution (see
+            ``smooth_grad_fit``) is no larger; looked at after every 64 samples. None never stops.
+        batch_size: images in one pass; None for 16 on a processor and 64 on a GPU. Peak memory depends on it,
+            not on ``n_samples``.
         generator: source of the noise, on ``x``'s device; None for torch's own. The same state gives the same
             noise, whatever ``batch_size`` is.
+        progress: show a progress bar, counted in passes.
 
     Returns:
         Signed for ``"mean"``, else not negative, :math:`(N, C, H, W)`, detached.
 
     Raises:
-        ValueError: as ``gradient``; if a count is not positive, ``noise`` is negative, ``statistic`` is
-            unknown, or ``generator`` draws on another device.
+        ValueError: as ``gradient``; if a count or ``tolerance`` is not positive, ``noise`` is negative,
+            ``statistic`` is unknown, or ``generator`` draws on another device.
 
     Source: Smilkov et al. 2017, arXiv:1706.03825; the square and the variance as in Hooker et al. 2019,
     arXiv:1806.10758.
@@ -131,23 +238,55 @@ def smooth_grad(
     >>> smooth_grad(model, x, n_samples=4).shape
     torch.Size([2, 3, 64, 64])
     """
-    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
-    n_samples = _checks.check_count("n_samples", n_samples)
-    batch_size = _checks.check_batch_size(batch_size, x.device)
-    statistic = _checks.check_choice("statistic", statistic, ("mean", "square", "variance"))
-    _checks.check_generator(generator, x.device)
-    noise = _checks.check_number("noise", noise, least=0, what="relative to the image's range")
+    return smooth_grad_fit(*args, **options).attribution
 
-    with _model.left_as_found(model):
-        classes = classes or _model.own_choice(model, x, batch_size)
-        sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))  # (N, 1, 1, 1)
-        draw = _normal_draws(x, len(x) * n_samples, generator)
 
-        def noisy(images: Tensor, _samples: Tensor) -> Tensor:
-            return torch.addcmul(x[images], sigma[images], draw(len(images)))  # (b, C, H, W)
+class IntegratedGradientsFit(NamedTuple):
+    """Integrated gradients, and what is known of their error."""
 
-        runs = _gradient_runs(model, classes, n_samples, batch_size, noisy)
-        return _model.check_result(_statistic_of_runs(runs, x, n_samples, statistic), model, x)
+    attribution: Tensor  # (N, C, H, W)
+    n_points: Tensor  # (N,): gradients taken of each image
+    change: Tensor | None  # (N,): the logit at the image minus the logit at the baseline
+    relative_error: (
+        Tensor | None
+    )  # (N,), with ``tolerance``: the error's norm over the attribution's, estimated
+
+    @property
+    def gap(self) -> Tensor:
+        """What is missing from completeness, relative to the change: |sum - change| / |change|, (N,)."""
+        with torch.inference_mode(False):
+            missing = self.attribution.sum((1, 2, 3), dtype=self.change.dtype) - self.change
+            return _model.ratio(missing.abs(), self.change.abs())
+
+
+def integrated_gradients_fit(
+    model: nn.Module,
+    x: Tensor,
+    target: Target = None,
+    *,
+    baseline: float | Tensor | None = None,
+    n_steps: int | None = None,
+    tolerance: float | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> IntegratedGradientsFit:
+    """Integrated gradients with their completeness gap, from two more forward passes an image.
+
+    The gap is the error of the shares' sum, not of each share: opposite errors cancel in it. With
+    ``tolerance``, ``relative_error`` estimates that of the whole attribution from how far the gradients at
+    neighbouring points differ; on efficientnet_lite0 it is a tenth to a fifth too low, and several times the
+    gap. Arguments and errors as ``integrated_gradients``.
+
+    Returns:
+        An ``IntegratedGradientsFit``; its ``attribution`` is what ``integrated_gradients`` returns.
+
+    Source: Sundararajan et al. 2017, arXiv:1703.01365.
+
+    >>> fit = integrated_gradients_fit(model, x, target=1, tolerance=0.01)
+    >>> bool((fit.gap <= 0.01).all()), fit.n_points.shape
+    (True, torch.Size([2]))
+    """
+    return _integrate(model, x, target, baseline, n_steps, tolerance, batch_size, progress, ends=True)
 
 
 def integrated_gradients(
@@ -156,8 +295,10 @@ def integrated_gradients(
     target: Target = None,
     *,
     baseline: float | Tensor | None = None,
-    n_steps: int = 50,
+    n_steps: int | None = None,
+    tolerance: float | None = None,
     batch_size: int | None = None,
+    progress: bool = False,
 ) -> Tensor:
     r"""Integrated gradients: each pixel's share of the logit's change from a baseline to the image.
 
@@ -168,8 +309,15 @@ def integrated_gradients(
     Gauss–Legendre sum with ``n_steps`` points. Its weights are positive and sum to one, it is exact for
     polynomials up to degree :math:`2n - 1`, and it never evaluates the gradient at the ends of the path,
     where a rectifier network often has a kink (at a black baseline, for example). For a rectifier network the
-    integrand jumps, so that *every* rule needs more points there: measure the completeness gap, then choose
-    ``n_steps``.
+    integrand jumps, so that *every* rule needs more points there.
+
+    With ``tolerance`` the points go where the integrand moves: sixteen panels, shorter near the baseline,
+    and round by round three times the points in those panels from which most of the error seems to come,
+    until the completeness gap is within the tolerance, and what the jumps between neighbours say of it within
+    twice that. Shares are never rescaled to close the gap. On efficientnet_lite0 (two photographs, two
+    classes, four baselines) 1 % took 119 points in the median and was kept in all 16 cases; the
+    Gauss–Legendre sum keeps it in 15 of them with 400 points, in 9 with 200. The map's own error
+    profits less (3.2 % in place of 3.7 % with 100 points): each pixel's integrand has its own jumps.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.
@@ -177,15 +325,20 @@ def integrated_gradients(
         target: class to explain: an int, a tensor :math:`(N,)`, or None for the model's own choice on ``x``.
         baseline: where the path starts, :math:`x'`: a number or a tensor that broadcasts to ``x``; None for
             black.
-        n_steps: points on the path.
+        n_steps: points on the path; with ``tolerance`` the most there may be. None for 50, and for 1000 with
+            ``tolerance``.
+        tolerance: the completeness gap at which to stop, relative to the logit's change, for each image by
+            itself; None never stops. ``integrated_gradients_fit`` says what was reached.
         batch_size: images in one pass, None for 16 on a processor and 64 on a GPU; peak memory depends on it,
             not on ``n_steps``.
+        progress: show a progress bar, counted in points.
 
     Returns:
         Signed shares, :math:`(N, C, H, W)`, detached.
 
     Raises:
-        ValueError: as ``gradient``; if a count is not positive, or ``baseline`` does not broadcast to ``x``.
+        ValueError: as ``gradient``; if a count or ``tolerance`` is not positive, or ``baseline`` does not
+            broadcast to ``x``.
 
     Source: Sundararajan et al. 2017, arXiv:1703.01365.
 
@@ -194,27 +347,8 @@ def integrated_gradients(
     >>> torch.allclose(shares.sum((1, 2, 3)), change, rtol=0.01, atol=1e-3)
     True
     """
-    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
-    n_steps = _checks.check_count("n_steps", n_steps)
-    batch_size = _checks.check_batch_size(batch_size, x.device)
-    start = _checks.check_like_images("baseline", baseline, x)
-
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)  # on [-1, 1]
-    alpha, weight = (
-        torch.as_tensor(values / 2, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)  # (n_steps, 1, 1, 1)
-        for values in (1 + nodes, weights)
-    )
-    with _model.left_as_found(model):
-        classes = classes or _model.own_choice(model, x, batch_size)
-        way = x - start
-
-        def on_path(images: Tensor, steps: Tensor) -> Tensor:
-            return torch.addcmul(start[images], alpha[steps], way[images])  # (b, C, H, W)
-
-        total = torch.zeros_like(x, dtype=_model.wide(x.dtype))
-        for image, first, slopes in _gradient_runs(model, classes, n_steps, batch_size, on_path):
-            total[image] += (weight[first : first + len(slopes)] * slopes.to(total.dtype)).sum(0)
-        return _model.check_result((total * way).to(x.dtype), model, x)
+    fit = _integrate(model, x, target, baseline, n_steps, tolerance, batch_size, progress, ends=False)
+    return fit.attribution
 
 
 def guided_backprop(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
@@ -281,94 +415,44 @@ def deconvnet(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
         return _model.check_result(slopes, model, x)
 
 
-def _statistic_of_runs(runs: Iterator["_Run"], x: Tensor, n: int, statistic: str) -> Tensor:
-    """Mean, mean square or variance over each image's n gradients, from sums that are updated run by run."""
-    wide = _model.wide(x.dtype)
-    total, squares = torch.zeros_like(x, dtype=wide), torch.zeros_like(x, dtype=wide)
-    origin = torch.zeros_like(x, dtype=wide)
-    for image, first, slopes in runs:
-        if statistic == "mean":
-            total[image] += slopes.sum(0, dtype=wide)
-            continue
-        if statistic == "variance" and first == 0:
-            # Deviations are counted from the first sample, not from zero: the difference of two large sums of
-            # squares would leave nothing but rounding where the gradient hardly varies.
-            origin[image] = slopes[0]
-        deviation = slopes.to(wide) - origin[image]  # (points, C, H, W)
-        total[image] += deviation.sum(0)
-        squares[image] += deviation.square().sum(0)
-    result = {
-        "mean": lambda: total / n,
-        "square": lambda: squares / n,
-        "variance": lambda: (squares / n - (total / n).square()).clamp(min=0),
-    }[statistic]()
-    return result.to(x.dtype)
-
-
-# ------------------------------------------------------------------------------- gradients at many points
-
-
-class _Run(NamedTuple):
-    """Gradients at neighbouring points of one image."""
-
-    image: int
-    first: int  # the number of the first of these points
-    gradients: Tensor  # (points, C, H, W)
-
-
-def _gradient_runs(
+def _integrate(
     model: nn.Module,
-    classes: Classes,
-    n_points: int,
-    batch_size: int,
-    make_points: Callable[[Tensor, Tensor], Tensor],
-) -> Iterator[_Run]:
-    """Input gradients at ``n_points`` points for each image, in chunks of ``batch_size`` points.
+    x: Tensor,
+    target: Target,
+    baseline: float | Tensor | None,
+    n_steps: int | None,
+    tolerance: float | None,
+    batch_size: int | None,
+    progress: bool,
+    ends: bool,
+) -> IntegratedGradientsFit:
+    x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
+    n_steps = (50 if tolerance is None else 1000) if n_steps is None else n_steps
+    n_steps = _checks.check_count("n_steps", n_steps)
+    if tolerance is not None:
+        tolerance = _checks.check_number("tolerance", tolerance, above=0)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    progress = _checks.check_flag("progress", progress)
+    start = _checks.check_like_images("baseline", baseline, x)
 
-    ``make_points(images, points)`` gets two index tensors (b,) and returns the pixels (b, C, H, W). Points
-    are taken image by image and every chunk but the last is full: the number of passes is the least possible,
-    and the memory is that of one chunk. A run never spans two images, so sums need no scattered (and on a GPU
-    unordered) writes.
-    """
-    total = len(classes.index) * n_points
-    for start in range(0, total, batch_size):
-        stop = min(start + batch_size, total)
-        flat = torch.arange(start, stop, device=classes.index.device)
-        images = flat.div(n_points, rounding_mode="floor")
-        gradients = _model.input_gradient(
-            model, make_points(images, flat - images * n_points), classes.of(images)
-        )
-        while start < stop:
-            image, first = divmod(start, n_points)
-            size = min(n_points - first, stop - start)
-            yield _Run(image, first, gradients[:size])
-            gradients = gradients[size:]
-            start += size
-
-
-def _normal_draws(
-    x: Tensor, total: int, generator: torch.Generator | None, block: int = 16
-) -> Callable[[int], Tensor]:
-    """A source of ``total`` standard normal images like ``x[0]``; call it with how many you want next.
-
-    Drawn in blocks of a fixed size whatever is asked for, so that the numbers do not depend on the chunks.
-    """
-    shape, drawn = x.shape[1:], 0
-    spare = x.new_empty((0, *shape))
-
-    def draw(count: int) -> Tensor:
-        nonlocal drawn, spare
-        parts, have = [spare], len(spare)
-        while have < count:
-            size = min(block, total - drawn)
-            parts.append(torch.randn(size, *shape, generator=generator, dtype=x.dtype, device=x.device))
-            drawn += size
-            have += size
-        pool = torch.cat(parts) if len(parts) > 1 else spare
-        spare = pool[count:]  # a view: small chunks are served from one block without copies
-        return pool[:count]
-
-    return draw
+    with (
+        _model.left_as_found(model),
+        _points.progress_bar(len(x) * n_steps, "Integrated gradients", progress) as bar,
+    ):
+        classes = classes or _model.own_choice(model, x, batch_size)
+        path = _points.Path(model, x, start, classes, batch_size, bar)
+        change = path.change() if ends or tolerance is not None else None
+        if tolerance is None:
+            total, n_points, error = path.gauss_legendre(n_steps), torch.full((len(x),), n_steps), None
+        else:
+            group = max(1, batch_size // _points.PANELS)  # so many images fill the first pass
+            parts = [
+                path.adaptive(range(i, min(i + group, len(x))), change.tolist(), n_steps, tolerance)
+                for i in range(0, len(x), group)
+            ]
+            total, n_points, error = (torch.cat(part) for part in zip(*parts, strict=True))
+        attribution = _model.check_result((total * path.way).to(x.dtype), model, x)
+        return IntegratedGradientsFit(attribution, n_points, change, error)
 
 
 # ------------------------------------------------------------------------------------------ rectifier rules
@@ -376,13 +460,32 @@ def _normal_draws(
 
 def _positive_only(logits: Tensor) -> None:
     """Guided backpropagation: only positive gradients enter a rectifier; its own backward then masks them."""
-    for node, _ in _some_rectifiers(logits):
-        node.register_prehook(lambda slopes: tuple(None if s is None else s.clamp(min=0) for s in slopes))
+    for found in _some_rectifiers(logits):
+        # No hook holds its own node, which would hold the hook: nothing would free that ring.
+        found.node.register_prehook(partial(_clamped, _ties(found.node), found.fresh))
+
+
+def _clamped(ties: list[Tensor], fresh: bool, slopes: tuple) -> tuple:
+    # In place only what is nobody else's: an addition, say, hands one tensor on to both of its branches.
+    in_place = fresh and not torch.is_grad_enabled()
+    clamp = torch.clamp_ if in_place else torch.clamp
+    result = [None if s is None else clamp(s, min=0) for s in slopes]
+    for tie in ties:
+        result[0] = None if result[0] is None else result[0].masked_fill(tie, 0)
+    return tuple(result)
+
+
+def _ties(node: Any) -> list[Tensor]:
+    """Where a rectifier's input equals a bound that is a tensor: torch lets half of the gradient through, and
+    a rectifier is shut at zero.
+    """
+    bounds = (getattr(node, f"_saved_{name}", None) for name in ("other", "min", "max"))
+    return [node._saved_self == bound for bound in bounds if isinstance(bound, Tensor)]
 
 
 def _rectify_only(logits: Tensor) -> None:
     """Deconvnet: the rectifier is applied to the gradient, in place of the rectifier's own backward."""
-    for node, side in _some_rectifiers(logits):
+    for node, side, _ in _some_rectifiers(logits):
 
         def rectified(own: tuple, slopes: tuple, side: int = side) -> tuple:
             if slopes[0] is None or own[side] is None:
@@ -392,8 +495,20 @@ def _rectify_only(logits: Tensor) -> None:
         node.register_hook(rectified)
 
 
-def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
-    """Every ReLU and ReLU6 in the graph behind ``logits``, and which of its inputs is the rectified one.
+class _Rectifier(NamedTuple):
+    """A step of the graph that rectifies."""
+
+    node: Any
+    side: int  # which of its inputs is the rectified one
+    fresh: bool  # whether the gradient that reaches it was made for it alone
+
+
+# Steps whose backward pass makes a new tensor for its input: no view, and nothing that is handed on twice.
+_MAKERS = ("ConvolutionBackward", "MaxPool2DWithIndicesBackward", "AddmmBackward", "NativeBatchNormBackward")
+
+
+def _rectifiers(logits: Tensor) -> list[_Rectifier]:
+    """Every ReLU and ReLU6 in the graph behind ``logits``.
 
     Read from the autograd graph, not from the list of modules: functional, in-place and reused rectifiers are
     each a node there, and the model itself is not touched. A maximum with zero is a ReLU too.
@@ -402,7 +517,7 @@ def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
         ValueError: if a part of the graph cannot be seen into: a hand-written
             ``autograd.Function``, a compiled part, a reentrant checkpoint.
     """
-    found, seen, stack = [], set(), [logits.grad_fn]
+    found, users, seen, stack = [], {}, set(), [logits.grad_fn]
     while stack:
         node = stack.pop()
         if node is None or node in seen:
@@ -417,11 +532,17 @@ def _rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
         side = _rectified_input(node)
         if side is not None:
             found.append((node, side))
-        stack.extend(parent for parent, _ in node.next_functions)
-    return found
+        for parent, _ in node.next_functions:
+            users.setdefault(parent, []).append(_kind(node))
+            stack.append(parent)
+    return [_Rectifier(n, side, len(users.get(n, ())) == 1 and users[n][0] in _MAKERS) for n, side in found]
 
 
-def _some_rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
+def _kind(node: Any) -> str:
+    return node.name().rstrip("0123456789")
+
+
+def _some_rectifiers(logits: Tensor) -> list[_Rectifier]:
     found = _rectifiers(logits)
     if not found:
         raise ValueError("model has no ReLU or ReLU6, and guided backprop and deconvnet only change those")
@@ -430,7 +551,7 @@ def _some_rectifiers(logits: Tensor) -> list[tuple[Any, int]]:
 
 def _rectified_input(node: Any) -> int | None:
     """Which input of this step of the graph is rectified; None if it is no rectifier."""
-    kind = node.name().rstrip("0123456789")
+    kind = _kind(node)
     if kind == "MaximumBackward":
         zeros = [_all_equal(node._saved_other, 0), _all_equal(node._saved_self, 0)]
         return zeros.index(True) if any(zeros) else None

@@ -484,8 +484,8 @@ COUNTS = [
 @pytest.mark.parametrize("explain, name", COUNTS, ids=[f"{e.name}-{n}" for e, n in COUNTS])
 @pytest.mark.parametrize("count", NO_COUNTS, ids=str)
 def test_counts(explain, name, count):
-    if name == "batch_size" and count is None:
-        return  # asks for what suits the device
+    if name in ("batch_size", "n_steps") and count is None:
+        return  # asks for what suits the device, or the tolerance
     model = build(Counting)
     message = complaint(lambda: explain(model, images(1), **{name: count}), model, (ValueError, TypeError))
     wanted = (
@@ -510,6 +510,13 @@ NUMBERS = [
         [-0.1, float("nan"), float("inf"), "0.1", None, True],
         "a finite number, 0 or more",
     ),
+    (
+        "smooth_grad",
+        "tolerance",
+        [0, -0.1, float("nan"), float("inf"), "0.1", True],
+        "a finite number, above 0",
+    ),
+    ("integrated_gradients", "tolerance", [0, -1, float("nan"), "0.1", True], "a finite number, above 0"),
     ("lime", "alpha", [-1.0, float("nan"), "1", None, True], "a finite number, 0 or more"),
     ("lime", "kernel_width", [0, 0.0, -1.0, float("inf"), "1", None, True], "a finite number, above 0"),
     ("rise", "tolerance", [0, -0.1, float("nan"), float("inf"), "0.1", True], "a finite number, above 0"),

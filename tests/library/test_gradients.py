@@ -12,13 +12,16 @@ from torch import nn
 
 from tests.architectures import Branches, InPlace, Linear, Plain, Reused, Six, build, images, relative_error
 from xai_lib import (
+    _points,
     deconvnet,
     gradient,
     gradient_x_input,
     gradients,
     guided_backprop,
     integrated_gradients,
+    integrated_gradients_fit,
     smooth_grad,
+    smooth_grad_fit,
 )
 
 EXPLAINERS = {
@@ -156,7 +159,9 @@ def test_variance_falls_as_one_over_n(kind, size, n, times, device):
 
     def variance(n_samples):
         copies = x.expand(60, -1, -1, -1)  # 60 independent draws
-        drawn = smooth_grad(model, copies, 0, n_samples=n_samples, batch_size=240, generator=seeded(device))
+        drawn = smooth_grad(
+            model, copies, 0, n_samples=n_samples, paired=False, batch_size=240, generator=seeded(device)
+        )
         return drawn.var(0).mean().item()
 
     assert variance(n) / variance(n * times) == pytest.approx(times, rel=0.2)
@@ -189,6 +194,225 @@ def test_variance_survives_large_gradients():
         Quadratic().eval(), x, 0, n_samples=200, statistic="variance", generator=seeded("cpu")
     )
     torch.testing.assert_close(spread.mean(), sigma.square(), rtol=0.1, atol=0)
+
+
+# ----------------------------------------------------------------------------------------------- paired noise
+
+
+@pytest.mark.parametrize("n, together", [(6, 2), (5, 2), (1, 2), (4, 1)])
+@settings(max_examples=20, deadline=None)
+@given(asks=st.lists(st.integers(1, 7), min_size=1, max_size=30))
+def test_paired_noise_comes_with_its_negative_however_it_is_asked_for(n, together, asks):
+    x = torch.zeros(3, 2, 4, 5)
+    draw, flat, parts = _points.noise(x, n, together, seeded("cpu")), 0, []
+    for count in [*asks, 3 * n]:
+        index = torch.arange(flat, min(flat + count, 3 * n))
+        if len(index):
+            parts.append(draw(index // n, index % n))
+        flat += len(index)
+    noise = torch.cat(parts).unflatten(0, (3, n))
+    units = noise[:, ::together]
+    assert len(units.flatten(0, 1).unique(dim=0)) == 3 * units.shape[1]  # no two draws are the same
+    if together == 2:
+        assert torch.equal(noise[:, 1::2], -noise[:, : 2 * (n // 2) : 2])
+        expected = _points.normal_draws(x, 3 * units.shape[1], seeded("cpu"))(3 * units.shape[1])
+        assert torch.equal(units.flatten(0, 1), expected)
+
+
+def test_pairs_are_exact_where_the_gradient_is_linear(device):
+    """On the quadratic the noise of a pair cancels; independent noise stays."""
+    model, x = Quadratic().eval(), images(2, (9, 11), dtype=torch.float64, device=device)
+    assert relative_error(smooth_grad(model, x, 0, n_samples=6, generator=seeded(device)), x) < 1e-12
+    drawn = smooth_grad(model, x, 0, n_samples=6, paired=False, generator=seeded(device))
+    assert relative_error(drawn, x) > 0.05
+
+
+def test_both_ways_to_draw_converge_to_the_same_map(device):
+    model = build(Branches).to(device, torch.float64)
+    x = images(1, (19, 23), dtype=torch.float64, device=device)
+    fits = [
+        smooth_grad_fit(
+            model, x, 0, n_samples=4096, paired=paired, batch_size=1024, generator=seeded(device, int(paired))
+        )
+        for paired in (False, True)
+    ]
+    difference = (fits[0].attribution - fits[1].attribution).square().mean()
+    expected = sum(fit.standard_error.square().mean() for fit in fits)
+    assert 0.7 < difference / expected < 1.4
+
+
+# ------------------------------------------------------------------------------------- SmoothGrad's own error
+
+
+@pytest.mark.parametrize("statistic", ["mean", "square", "variance"])
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_standard_error_is_the_spread_from_draw_to_draw(statistic, paired, device):
+    model = build(Branches).to(device, torch.float64)
+    copies = images(1, (19, 23), dtype=torch.float64, device=device).expand(80, -1, -1, -1)  # 80 draws
+    fit = smooth_grad_fit(
+        model,
+        copies,
+        0,
+        n_samples=64,
+        statistic=statistic,
+        paired=paired,
+        batch_size=640,
+        generator=seeded(device),
+    )
+    spread = fit.attribution.var(0).mean().sqrt()
+    claimed = fit.standard_error.square().mean().sqrt()
+    assert claimed / spread == pytest.approx(1, rel=0.12)
+    converged = fit.attribution.mean(0)
+    actual = (fit.attribution - converged).square().sum((1, 2, 3)).mean().sqrt() / converged.norm()
+    assert fit.relative_error.square().mean().sqrt() / actual == pytest.approx(1, rel=0.15)
+
+
+def test_what_cannot_be_told_is_infinite_and_no_noise_is_no_error(device):
+    model, x = build(Plain).to(device), images(2, device=device)
+    assert smooth_grad_fit(model, x, n_samples=2, generator=seeded(device)).relative_error.isinf().all()
+    fit = smooth_grad_fit(model, x, n_samples=8, noise=0)
+    assert (fit.relative_error == 0).all() and (fit.standard_error == 0).all()
+
+
+@pytest.mark.parametrize("statistic", ["mean", "variance"])
+def test_a_tolerance_stops_smooth_grad_at_the_error_it_names(statistic, device):
+    model = build(Branches).to(device, torch.float64)
+    x = images(2, (19, 23), dtype=torch.float64, device=device)
+
+    def fit(tolerance, batch_size=37, n_samples=5000):
+        return smooth_grad_fit(
+            model,
+            x,
+            1,
+            n_samples=n_samples,
+            statistic=statistic,
+            tolerance=tolerance,
+            batch_size=batch_size,
+            generator=seeded(device),
+        )
+
+    stopped = fit(0.1)
+    assert stopped.relative_error.max() <= 0.1
+    assert 64 < stopped.n_samples < 5000 and stopped.n_samples % 64 == 0
+    assert fit(0.1, n_samples=stopped.n_samples - 64).relative_error.max() > 0.1  # and not a round too late
+    assert fit(1e-9, n_samples=100).n_samples == 100
+    again = fit(0.1, batch_size=500)
+    assert again.n_samples == stopped.n_samples
+    assert relative_error(again.attribution, stopped.attribution) < 1e-11
+
+
+# --------------------------------------------------------------------------------- a path with a tolerance
+
+
+class Steps(nn.Module):
+    """A logit whose slope jumps at known places of the mean brightness: the gradient is a step function."""
+
+    def forward(self, x):
+        mean = x.mean((1, 2, 3))
+        logit = mean + 3 * (mean - 0.31).relu() - 5 * (mean - 0.44).relu()
+        return torch.stack([logit, -logit], 1)
+
+
+@pytest.mark.parametrize("kind, size", [(Plain, (17, 21)), (Six, (16, 16)), (Branches, (19, 23))])
+@pytest.mark.parametrize("baseline", [None, 0.5])
+def test_a_tolerance_keeps_the_gap_and_the_map_near_the_integral(kind, size, baseline, device):
+    model = build(kind).to(device, torch.float64)
+    x = images(3, size, dtype=torch.float64, device=device)
+    target = torch.tensor([0, 2, 4], device=device)
+    fit = integrated_gradients_fit(model, x, target, baseline=baseline, tolerance=0.003)
+    start = torch.full_like(x, baseline or 0.0)
+    with torch.no_grad():
+        change = (model(x) - model(start)).gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(fit.change, change)
+    gap = (fit.attribution.sum((1, 2, 3)) - change).abs() / change.abs()
+    torch.testing.assert_close(fit.gap, gap)
+    assert (gap <= 0.003).all() and (fit.n_points <= 1000).all() and (fit.n_points >= 16).all()
+    reference = integrated_gradients(model, x, target, baseline=baseline, n_steps=1000, batch_size=500)
+    error = (fit.attribution - reference).flatten(1).norm(dim=1) / reference.flatten(1).norm(dim=1)
+    assert (error < 3 * fit.relative_error + 1e-3).all()
+
+
+def test_points_go_where_the_gradient_jumps():
+    """Two jumps, at known places: as many points, evenly spaced, leave five times the gap."""
+    x = torch.full((1, 1, 4, 4), 0.5).double()
+    fit = integrated_gradients_fit(Steps().eval(), x, 0, tolerance=1e-3)
+    change = 0.5 + 3 * 0.19 - 5 * 0.06
+    assert fit.gap <= 1e-3 and fit.change.item() == pytest.approx(change)
+    gaps = []
+    for n in range(int(fit.n_points), int(fit.n_points) + 20):
+        mean = 0.5 * (torch.arange(n).double() + 0.5) / n
+        slope = 1 + 3.0 * (mean > 0.31) - 5.0 * (mean > 0.44)
+        gaps.append(abs(0.5 * slope.mean().item() - change) / change)
+    assert sum(gaps) / len(gaps) > 5e-3
+
+
+def test_one_round_serves_a_linear_model_and_an_image_that_is_its_baseline(device):
+    model = build(Linear).to(device, torch.float64)
+    x = images(2, (6, 6), dtype=torch.float64, device=device)
+    fit = integrated_gradients_fit(model, x, 2, tolerance=1e-9)
+    assert relative_error(fit.attribution, model.fc.weight.detach()[2].view_as(x[0]) * x) < 1e-12
+    assert fit.n_points.tolist() == [16, 16]
+    still = integrated_gradients_fit(model, x, 2, baseline=x, tolerance=1e-9)
+    assert still.attribution.abs().max() == 0 and still.gap.tolist() == [0, 0]
+    assert still.n_points.tolist() == [16, 16]
+
+
+def test_a_tolerance_serves_each_image_for_itself_whatever_the_batch_size(device):
+    model = build(Branches).to(device, torch.float64)
+    x = images(5, (19, 23), dtype=torch.float64, device=device)
+    x[1] = 0  # is its baseline, and needs no more than the first round
+    fits = [integrated_gradients_fit(model, x, 3, tolerance=0.003, batch_size=b) for b in (1, 7, 64, 500)]
+    alone = [integrated_gradients_fit(model, image[None], 3, tolerance=0.003) for image in x]
+    counts = [int(fit.n_points) for fit in alone]
+    assert counts[1] == 16 < min(counts[:1] + counts[2:])
+    for fit in fits:
+        assert fit.n_points.tolist() == counts
+        assert relative_error(fit.attribution, torch.cat([f.attribution for f in alone])) < 1e-11
+    plain = integrated_gradients(model, x, 3, tolerance=0.003)
+    assert relative_error(plain, fits[0].attribution) < 1e-11
+
+
+def test_n_steps_is_the_most_a_tolerance_may_take(device):
+    model, x = build(Plain).to(device), images(2, device=device)
+    for most in (1, 5, 16, 17, 50):
+        fit = integrated_gradients_fit(model, x, n_steps=most, tolerance=1e-12)
+        assert (fit.n_points <= most).all() and (fit.n_points > most - 2 * 3).all()
+
+
+def test_the_gap_without_a_tolerance_is_that_of_the_sum(device):
+    model, x = build(Plain).to(device, torch.float64), images(2, dtype=torch.float64, device=device)
+    fit = integrated_gradients_fit(model, x, 1, n_steps=7)
+    assert torch.equal(fit.attribution, integrated_gradients(model, x, 1, n_steps=7))
+    assert fit.n_points.tolist() == [7, 7] and fit.relative_error is None
+    change = (model(x) - model(0 * x))[:, 1].detach()
+    torch.testing.assert_close(fit.gap, (fit.attribution.sum((1, 2, 3)) - change).abs() / change.abs())
+    assert (fit.gap > 1e-6).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_long_sum_in_half_precision_is_right(dtype):
+    """A thousand points, one at a time: neither the sum nor the places on the way are in half precision."""
+    model, x = build(Linear).to(dtype), images(1, (6, 6)).to(dtype)
+    weights = model.fc.weight.detach()[0].view_as(x)
+    for options in ({"n_steps": 1000}, {"tolerance": 0.01}):
+        shares = integrated_gradients(model, x, 0, batch_size=1, **options)
+        assert relative_error(shares.float(), (weights * x).float()) < 2 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize(
+    "explain, name",
+    [
+        (partial(smooth_grad, n_samples=4), "SmoothGrad"),
+        (partial(integrated_gradients, n_steps=4), "Integrated gradients"),
+        (partial(integrated_gradients, tolerance=0.5), "Integrated gradients"),
+    ],
+)
+def test_progress_is_shown_when_asked_for(explain, name, capsys):
+    model, x = build(Plain), images(1)
+    explain(model, x)
+    assert capsys.readouterr().err == ""
+    explain(model, x, progress=True)
+    assert name in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------ chunks and draws

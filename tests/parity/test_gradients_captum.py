@@ -35,10 +35,10 @@ from tests.architectures import (
     relative_error,
 )
 from xai_lib import (
+    _points,
     deconvnet,
     gradient,
     gradient_x_input,
-    gradients,
     guided_backprop,
     integrated_gradients,
     smooth_grad,
@@ -181,7 +181,7 @@ def test_smooth_grad_on_the_same_noise(
         return torch.Generator(device).manual_seed(3)
 
     spread = torch.stack([noise * (image.max() - image.min()) for image in x])
-    draws = gradients._normal_draws(x, len(x) * n, generator())(len(x) * n)
+    draws = _points.normal_draws(x, len(x) * n, generator())(len(x) * n)
     noises = draws * spread.repeat_interleave(n).view(-1, 1, 1, 1)  # image by image, as Captum expands them
 
     def supplied(_mean, std, **_):
@@ -200,6 +200,7 @@ def test_smooth_grad_on_the_same_noise(
         n_samples=n,
         noise=noise,
         statistic=statistic,
+        paired=False,
         batch_size=5,
         generator=generator(),
     )

@@ -26,16 +26,15 @@ torch.Size([2, 64, 64])
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_lib import _checks, _masking, _model, _sampling
 from xai_lib._checks import Target
 from xai_lib._masking import Fill, options_of
+from xai_lib._sampling import RiseMasks
 
 __all__ = ["RiseFit", "RiseMasks", "black_box", "occlusion", "rise", "rise_fit", "rise_masks"]
 
@@ -225,7 +224,7 @@ def rise_fit(
     n_masks = _checks.check_count("n_masks", n_masks)
     batch_size = _checks.check_batch_size(batch_size, x.device)
     normalize = _checks.check_choice("normalize", normalize, ("coverage", "expected"))
-    design = _check_design(tuple(x.shape[-2:]), grid, keep, paired, balanced, n_masks)
+    design = _sampling.check_mask_design(tuple(x.shape[-2:]), grid, keep, paired, balanced, n_masks)
     if tolerance is not None:
         tolerance = _checks.check_number("tolerance", tolerance, above=0)
         _sampling.check_enough("n_masks", n_masks, design.together)
@@ -235,7 +234,7 @@ def rise_fit(
     with _model.left_as_found(model):
         many = classes is not None and classes.many
         classes = classes or _model.own_choice(model, x, batch_size)
-        masks = _draw_masks(n_masks, design, x.device, generator)
+        masks = _sampling.draw_masks(n_masks, design, x.device, generator)
 
         def fit(scores: Tensor) -> RiseFit:
             some = masks.first(scores.shape[-1])
@@ -328,7 +327,7 @@ class RiseFit(NamedTuple):
     map is a good explanation.
     """
 
-    masks: "RiseMasks"
+    masks: RiseMasks
     scores: Tensor  # (N, n), or (N, K, n): the probability under each mask, float32 or better
     normalize: str = "coverage"
     dtype: torch.dtype = torch.float32  # of the maps
@@ -433,128 +432,7 @@ def rise_masks(
     """
     n_masks, size = _checks.check_count("n_masks", n_masks), _checks.check_sizes("size", size)
     device = _checks.check_device("device", device)
-    design = _check_design(size, grid, keep, paired, balanced, n_masks)
+    design = _sampling.check_mask_design(size, grid, keep, paired, balanced, n_masks)
     _checks.check_generator(generator, device)
     with _model.own_arithmetic():
-        return _draw_masks(n_masks, design, device, generator).pixels()
-
-
-@dataclass(frozen=True, eq=False)
-class RiseMasks:
-    """Soft masks, described: a grid of bits each, and a shift for all that are drawn together.
-
-    ``masks.pixels()`` are the masks themselves, (n, H, W); ``masks.pixels(numbers)`` some of them.
-    """
-
-    bits: Tensor  # (n, grid, grid), bool
-    shifts: Tensor  # (units, 2), int64: down and across, less than a cell
-    together: int  # how many masks, one after the other, are drawn together and share a shift
-    keep: float  # the probability of a bit
-    size: tuple[int, int]  # of the images
-
-    def __len__(self) -> int:
-        return len(self.bits)
-
-    def first(self, n: int) -> "RiseMasks":
-        """The first n of them."""
-        return replace(self, bits=self.bits[:n], shifts=self.shifts[: math.ceil(n / self.together)])
-
-    @_model.own_arithmetic()
-    def pixels(self, numbers: Tensor | slice = slice(None), dtype: torch.dtype = torch.float32) -> Tensor:
-        """The masks with these numbers, (m, H, W)."""
-        every, wide = torch.arange(len(self), device=self.bits.device), _model.wide(dtype)
-        rows, columns = self._upsampling(every[numbers] // self.together, wide)
-        return (rows @ self.bits[numbers].to(wide) @ columns.mT).to(dtype)
-
-    def groups(self, n: int) -> Tensor:
-        """For each mask to which of n groups it is dealt, (masks,): what is drawn together stays together."""
-        return torch.arange(len(self), device=self.bits.device) // self.together % n
-
-    def weighted_sums(self, weights: Tensor, group: int, groups: int) -> Tensor:
-        """The sums of a group's masks, weighted: (K, H·W) from weights (K, n), without a mask being made."""
-        grid, units = self.bits.shape[-1], range(group, len(self.shifts), groups)
-        total = weights.new_zeros(len(weights), *self.size)
-        for start in range(0, len(units), 128):
-            some = torch.tensor(units[start : start + 128], device=weights.device)
-            numbers = some[:, None] * self.together + torch.arange(self.together, device=weights.device)
-            there = numbers < len(self)  # the last unit may be cut short
-            numbers = numbers.clamp(max=len(self) - 1)
-            weight = (weights[:, numbers] * there).to(weights.dtype)  # (K, u, together)
-            # Masks with one shift are one map of their bits' sum; maps with several shifts one long product.
-            bits = torch.einsum("kut,utc->kuc", weight, self.bits[numbers].flatten(2).to(weights.dtype))
-            rows, columns = self._upsampling(some, weights.dtype)  # (u, H, grid), (u, W, grid)
-            right = bits.unflatten(2, (grid, grid)) @ columns.mT  # (K, u, grid, W)
-            total += rows.transpose(0, 1).flatten(1) @ right.flatten(1, 2)
-        return total.flatten(1)
-
-    def _upsampling(self, units: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """Bilinear interpolation of (grid,) to (grid + 1) cells, a matrix of which a shift picks the rows."""
-        grid, maps = self.bits.shape[-1], []
-        eye = torch.eye(grid, dtype=dtype, device=units.device)[None]
-        for length, shift in zip(self.size, self.shifts[units].T, strict=True):
-            matrix = F.interpolate(eye, (grid + 1) * math.ceil(length / grid), mode="linear")[0].T
-            maps.append(matrix[shift[:, None] + torch.arange(length, device=units.device)])
-        return maps
-
-
-class _Design(NamedTuple):
-    size: tuple[int, int]
-    grid: int
-    keep: float
-    paired: bool
-    together: int  # 1, 2 for pairs, or the size of a balanced block
-
-
-def _check_design(
-    size: tuple[int, int], grid: int, keep: float, paired: bool, balanced: bool | None, n: int
-) -> _Design:
-    grid = _checks.check_count("grid", grid)
-    if grid > min(size):
-        raise ValueError(
-            f"grid must not have more cells along a side than the image has pixels, {size}, got {grid}"
-        )
-    if not _checks.is_number(keep) or not 0 < keep < 1:
-        raise ValueError(f"keep must be a probability between 0 and 1, both excluded, got {keep!r}")
-    paired, block = _checks.check_flag("paired", paired), 2 * _sampling.hadamard_order(grid * grid)
-    fits = paired and keep == 0.5 and n >= 2 * block
-    if balanced is not None and _checks.check_flag("balanced", balanced) and not fits:
-        raise ValueError(
-            f"balanced masks need paired=True, keep=0.5 and at least {2 * block} masks for grid={grid}, "
-            f"got paired={paired}, keep={keep}, n_masks={n}"
-        )
-    together = block if fits and (balanced is None or balanced) else 2 if paired else 1
-    return _Design(size, grid, float(keep), paired, together)
-
-
-def _draw_masks(
-    n: int, design: _Design, device: torch.device, generator: torch.Generator | None
-) -> RiseMasks:
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device, dtype=torch.float32)
-
-    size, grid, keep, paired, together = design
-    units = math.ceil(n / together)
-    if together > 2:
-        bits, shifts = _sampling.balanced_bits(units, grid * grid, uniform), _spread(units, uniform)
-    elif paired:
-        # u and 1 − u: each mask is as probable as before, and where one is low its twin is high
-        draws = uniform(units, grid, grid)
-        twins = ~(draws < 0.5) if keep == 0.5 else 1 - draws < keep
-        bits, shifts = torch.stack([draws < keep, twins], 1).flatten(0, 1), uniform(units, 2)
-    else:
-        bits, shifts = uniform(n, grid, grid) < keep, uniform(n, 2)
-    cell = torch.tensor([math.ceil(length / grid) for length in size], device=device)
-    return RiseMasks(bits.view(-1, grid, grid)[:n], (shifts * cell).long(), together, keep, size)
-
-
-def _spread(n: int, uniform: Callable[..., Tensor]) -> Tensor:
-    """Points (n, 2) that fill the unit square evenly, however many are used: steps of two irrational numbers.
-
-    Their ratio comes from the real root of g³ = g + 1, as the golden ratio's does in one dimension. The start
-    is random, so that every point alone is uniform.
-    """
-    golden = 1.3247179572447460
-    steps = torch.arange(n, device=(start := uniform(2)).device)[:, None] / start.new_tensor(
-        [golden, golden**2]
-    )
-    return (start + steps) % 1
+        return _sampling.draw_masks(n_masks, design, device, generator).pixels()

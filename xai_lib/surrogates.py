@@ -9,7 +9,6 @@ torch.Size([2, 64, 64])
 """
 
 import math
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xai_lib import _checks, _masking, _model, _sampling
+from xai_lib import _checks, _curve, _masking, _model, _sampling
 from xai_lib._checks import Target
 from xai_lib._masking import Fill, Keep, options_of
 
@@ -159,7 +158,7 @@ def lime_fit(
     with _model.left_as_found(model):
         many = classes is not None and classes.many
         classes = classes or _model.own_choice(model, x, batch_size)
-        samples = _coin_flips(n_samples, most, paired, x.device, generator)  # (n, d)
+        samples = _sampling.coin_flips(n_samples, most, paired, x.device, generator)  # (n, d)
         own = _own_columns(segments, most)  # (N, d)
 
         def fit(scores: Tensor) -> LimeFit:
@@ -292,7 +291,7 @@ class LimeFit(NamedTuple):
     def _deviations(self) -> tuple[Tensor, Tensor]:
         """The coefficients (N, K, d), and deviations (G, N, K, d) whose squares sum to their variance."""
         n, d = self.samples.shape
-        block = 2 * _block_order(d)
+        block = 2 * _sampling.block_order(d)
         together = 1 if not self.paired else block if n >= 2 * block else 2
         _sampling.check_enough("n_samples", n, together)
         scores = self.scores if self.scores.dim() == 3 else self.scores[:, None]
@@ -314,31 +313,6 @@ class LimeFit(NamedTuple):
         return estimate, _sampling.jackknife(estimate, without, counts)
 
 
-def _coin_flips(
-    n: int, d: int, paired: bool, device: torch.device, generator: torch.Generator | None
-) -> Tensor:
-    """Samples (n, d), bool, the first all True.
-
-    An image's own columns are the same whatever the others of its batch need (in blocks: up to 63 columns).
-    """
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device, dtype=torch.float32)
-
-    if not paired:
-        bits = torch.stack([uniform(n) < 0.5 for _ in range(d)], 1)
-        bits[0] = True
-        return bits
-    order = _block_order(d)
-    bits = _sampling.balanced_bits(math.ceil(n / 2 / order), order - 1, uniform)[:n, :d]
-    bits[0], bits[1:2] = True, False
-    return bits
-
-
-def _block_order(d: int) -> int:
-    return max(64, _sampling.hadamard_order(d))
-
-
 def _lime_weights(samples: Tensor, own: Tensor, width: float) -> Tensor:
     """LIME's kernel, (N, n), from samples (n, d) and each image's own columns (N, d), in float64."""
     shown = samples.double() @ own.double().T / own.sum(1)  # (n, N)
@@ -353,19 +327,19 @@ def _lime_solution(
     Z, y = (samples & own[:, None]).double(), scores.double()  # (N, n, d)
     coefficients, intercept, r2 = _weighted_ridge(Z, y, weights, alpha)
     if adjusted:
-        curve = _logistic_curve(Z, y, weights)
-        said = _weighted_ridge(Z, _on_curve(curve, Z), weights, alpha)
-        share = _explained(
+        curve = _curve.logistic_curve(Z, y, weights)
+        said = _weighted_ridge(Z, _curve.on_curve(curve, Z), weights, alpha)
+        share = _curve.explained(
             Z,
             y - intercept[..., None],
             coefficients,
-            _on_curve(curve, Z) - said[1][..., None],
+            _curve.on_curve(curve, Z) - said[1][..., None],
             said[0],
             weights,
         )
         many = _free_samples(samples.shape[1], 32 * len(samples), samples.device)
         free, kernel = (many & own[:, None]).double(), _lime_weights(many, own, width)
-        known = _weighted_ridge(free, _on_curve(curve, free), kernel, alpha * len(many) / len(samples))
+        known = _weighted_ridge(free, _curve.on_curve(curve, free), kernel, alpha * len(many) / len(samples))
         coefficients = coefficients - share[..., None] * (said[0] - known[0])
         intercept = intercept - share * (said[1] - known[1])
     return coefficients, intercept, r2
@@ -374,7 +348,7 @@ def _lime_solution(
 def _free_samples(d: int, n: int, device: torch.device) -> Tensor:
     """Balanced samples (about n, d) for what costs no pass, from a stream of their own: they are no draw."""
     generator = torch.Generator(device).manual_seed(0)
-    return _coin_flips(n, d, True, device, generator)
+    return _sampling.coin_flips(n, d, True, device, generator)
 
 
 def _weighted_ridge(Z: Tensor, y: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -509,7 +483,8 @@ def shapley(*args: Any, **options: Any) -> Tensor:
     A probability is no sum: it saturates. So a logistic curve of a sum is fitted to the same scores; its own
     values are known, at no pass, from as many coalitions as one likes. What the regression gets wrong about
     the curve is taken off what it says of the model, in the measure in which the curve explains what no sum
-    explains (``adjusted``). MEASURED
+    explains (``adjusted``): for one error a thirteenth of the passes
+    on a network that is sure of what it sees; where the curve explains nothing more, neither fewer nor more.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.
@@ -611,61 +586,13 @@ def _designs(
     """
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     own = {
-        d: _coalitions(d, n, paired, device, torch.Generator(device).manual_seed(seed)) for d in set(counts)
+        d: _sampling.coalitions(d, n, paired, device, torch.Generator(device).manual_seed(seed))
+        for d in set(counts)
     }
     longest, most = max(map(len, own.values())), max(counts)
     padded = {d: F.pad(Z, (0, most - d, 0, longest - len(Z))) for d, Z in own.items()}
     asked = [torch.arange(longest, device=device) < len(own[d]) for d in counts]
     return torch.stack([padded[d] for d in counts]), torch.stack(asked)
-
-
-def _coalitions(d: int, n: int, paired: bool, device: torch.device, generator: torch.Generator) -> Tensor:
-    """Coalitions (at most n, d): all, none, sizes 1 and d − 1, and the other sizes mixed.
-
-    So the first few of them are as fair a sample as all.
-    """
-    ends = [
-        torch.ones(1, d, dtype=torch.bool, device=device),
-        torch.zeros(1, d, dtype=torch.bool, device=device),
-    ]
-    each = 2 if paired else 1
-    sizes = list(range(1, d // 2 + 1 if paired else d))
-    there = {k: math.comb(d, k) // (2 if paired and 2 * k == d else 1) for k in sizes}
-    first = [k for k in sizes if k in (1, d - 1)]
-    left = math.ceil((n - 2) / each) - sum(there[k] for k in first)
-    parts = [_subsets(d, k, there[k], there[k], paired, generator) for k in first]
-    rest, others = [k for k in sizes if k not in first], []
-    for k in sorted(rest, key=there.get):  # small sizes in whole where they are no more than their share
-        if there[k] * len(rest) > left:
-            break
-        others.append(_subsets(d, k, there[k], there[k], paired, generator))
-        left, rest = left - there[k], [r for r in rest if r != k]
-    for i, k in enumerate(rest):
-        count = left * (i + 1) // len(rest) - left * i // len(rest)
-        others.append(_subsets(d, k, count, there[k], paired, generator))
-    if others:
-        mixed = torch.cat(others)
-        parts.append(mixed[torch.randperm(len(mixed), generator=generator, device=device)])
-    drawn = torch.cat(parts) if parts else ends[0][:0]
-    drawn = torch.stack([drawn, ~drawn], 1).flatten(0, 1) if paired else drawn
-    return torch.cat([*ends, drawn])[:n]
-
-
-def _subsets(d: int, k: int, count: int, there: int, paired: bool, generator: torch.Generator) -> Tensor:
-    """Coalitions (count, d) of size k, at random without repeats (of paired ones, none is another's twin)."""
-    device = generator.device
-    if there <= 32 * count:  # few enough to list; a sample of more hardly ever repeats itself
-        fixed = 1 if paired and 2 * k == d else 0  # of twins of one size list those with the first superpixel
-        listed = [(0, *c) if fixed else c for c in combinations(range(fixed, d), min(k, d - k) - fixed)]
-        chosen = torch.tensor(listed, device=device)[
-            torch.randperm(there, generator=generator, device=device)[:count]
-        ]
-        some = torch.zeros(count, d, dtype=torch.bool, device=device).scatter_(1, chosen, True)
-        return some if 2 * k <= d else ~some
-    order = (
-        torch.rand(count, d, generator=generator, device=device, dtype=torch.float32).argsort(1).argsort(1)
-    )
-    return order < k
 
 
 def _sizes(samples: Tensor, own: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -703,12 +630,12 @@ def _shapley_solution(
     values = _constrained_fit(Z, y, weights, own)
     partial = own.sum(1).double().exp2() > Z.shape[1]  # (N,); with all coalitions the values are exact
     if adjusted and partial.any():
-        curve = _logistic_curve(Z, y, weights)
-        on_curve = _on_curve(curve, Z)
+        curve = _curve.logistic_curve(Z, y, weights)
+        on_curve = _curve.on_curve(curve, Z)
         said = _constrained_fit(Z, on_curve, weights, own)
-        share = _explained(Z, y - y[..., 1:2], values, on_curve - on_curve[..., 1:2], said, weights)
+        share = _curve.explained(Z, y - y[..., 1:2], values, on_curve - on_curve[..., 1:2], said, weights)
         share = share * partial[:, None]
-        values = values - share[..., None] * (said - _curve_values(curve, max(2**17, 64 * Z.shape[1])))
+        values = values - share[..., None] * (said - _curve.curve_values(curve, max(2**17, 64 * Z.shape[1])))
     return values
 
 
@@ -728,57 +655,6 @@ def _constrained_fit(Z: Tensor, y: Tensor, weights: Tensor, own: Tensor) -> Tens
     free, direction = solved[..., :-1], solved[..., -1:]
     excess = (free.sum(1) - change) / direction.sum(1)  # (N, K)
     return (free - direction * excess[:, None]).mT
-
-
-# ------------------------------------------------------------------------- a curve whose values are known
-
-
-def _logistic_curve(Z: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """The logistic curve of a sum near scores (N, K, n): its level and slopes, (N, K, 1 + d), in float64.
-
-    Newton's method on the weighted likelihood, with a small penalty on the slopes.
-    """
-    X = F.pad(Z, (1, 0), value=1.0)[:, None]  # (N, 1, n, 1 + d)
-    weights, y = weights[:, None] / weights.sum(1)[:, None, None], y.clamp(1e-4, 1 - 1e-4)
-    penalty = torch.full_like(X[0, 0, 0], 1e-4)
-    penalty[0] = 1e-9
-    mean = (weights * y).sum(2, keepdim=True)
-    curve = F.pad(mean.logit(), (0, Z.shape[2]))  # (N, K, 1 + d)
-    for _ in range(8):
-        p = (X @ curve[..., None])[..., 0].sigmoid()  # (N, K, n)
-        slope = weights * (p * (1 - p)).clamp(min=1e-3)
-        gram = (X * slope[..., None]).mT @ X + penalty.diag()
-        step = X.mT @ (weights * (y - p))[..., None] - (penalty * curve)[..., None]
-        curve = curve + torch.linalg.solve(gram, step)[..., 0]
-    return curve
-
-
-def _on_curve(curve: Tensor, Z: Tensor) -> Tensor:
-    """The curve's values (N, K, n) at Z (N, n, d)."""
-    return (curve[..., :1] + curve[..., 1:] @ Z.mT).sigmoid()
-
-
-def _explained(Z: Tensor, y: Tensor, of_y: Tensor, g: Tensor, of_g: Tensor, weights: Tensor) -> Tensor:
-    """How much of what no sum explains in y the same of g explains, (N, K): the slope of one on the other."""
-    left, curved = y - of_y @ Z.mT, g - of_g @ Z.mT  # (N, K, n)
-    weights = weights[:, None]
-    return _model.ratio((weights * left * curved).sum(2), (weights * curved.square()).sum(2))
-
-
-def _curve_values(curve: Tensor, evaluations: int) -> Tensor:
-    """Shapley values (N, K, d) of the curve: mean contributions over orders, each order also backwards."""
-    d, device = curve.shape[2] - 1, curve.device
-    generator = torch.Generator(device).manual_seed(0)  # a stream of its own: the values are no draw
-    values, n_orders = torch.zeros_like(curve[..., 1:]), math.ceil(evaluations / 2 / d)
-    chunk = max(1, 2**21 // curve.numel())
-    for start in range(0, n_orders, chunk):
-        m = min(chunk, n_orders - start)
-        order = torch.rand(m, d, generator=generator, device=device, dtype=torch.float64).argsort(1)
-        for way in (order, order.flip(1)):
-            steps = F.pad(curve[..., 1:][..., way].cumsum(-1), (1, 0))  # (N, K, m, 1 + d)
-            gains = (curve[..., :1, None] + steps).sigmoid().diff(dim=-1)
-            values += gains.gather(-1, way.argsort(1).expand_as(gains)).sum(2)
-    return values / (2 * n_orders)
 
 
 # ------------------------------------------------------------------------------------------ what they share

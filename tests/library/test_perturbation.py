@@ -17,6 +17,7 @@ from torch import nn
 from tests.architectures import Plain, build, images, relative_error
 from tests.promises import Counting, assert_as_found, assert_says, complaint, snapshot
 from xai_lib import (
+    _sampling,
     black_box,
     digits,
     lime,
@@ -24,7 +25,6 @@ from xai_lib import (
     load_model,
     load_photo,
     occlusion,
-    perturbation,
     rise,
     rise_fit,
     rise_masks,
@@ -39,8 +39,8 @@ SIZE = (17, 21)
 
 def drawn_masks(n, size, grid, keep, paired, balanced, device, generator):
     """The masks' description: bits, shifts, and how many are drawn together."""
-    design = perturbation._check_design(size, grid, keep, paired, balanced, n)
-    return perturbation._draw_masks(n, design, torch.device(device), generator)
+    design = _sampling.check_mask_design(size, grid, keep, paired, balanced, n)
+    return _sampling.draw_masks(n, design, torch.device(device), generator)
 
 
 def patches(size=SIZE, rows=2, columns=3, device="cpu"):
@@ -1886,9 +1886,9 @@ def test_generator(explain):
     assert_says(message, "generator must be a torch.Generator", "int")
 
 
-def test_generator_of_another_device():
+def test_masks_on_no_device():
     message = complaint(lambda: rise_masks(4, 16, generator=torch.Generator(), device="meta"))
-    assert_says(message, "generator draws on cpu, but x is on meta", "torch.Generator('meta')")
+    assert_says(message, "device must be a device", "meta", "hold no values")
 
 
 @settings(max_examples=40, deadline=None)

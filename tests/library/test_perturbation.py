@@ -1505,6 +1505,43 @@ def test_superpixels_follow_their_options():
     assert not set(labels[:, :15].unique().tolist()) & set(labels[:, 15:].unique().tolist())
 
 
+def test_a_grey_image_is_cut_as_its_copy_in_colour():
+    grey = load_photo("cat", 96).mean(1, keepdim=True)
+    for method in ("slic", "quickshift"):
+        cut = superpixels(grey, method=method)
+        assert torch.equal(cut, superpixels(grey.expand(1, 3, 96, 96), method=method))
+    plain = superpixels(torch.full_like(grey, 0.5))
+    assert not torch.equal(superpixels(grey), plain)  # the content is seen
+
+
+@pytest.mark.parametrize("channels", [2, 4, 6])
+def test_other_channels_are_seen_on_the_scale_of_colours(channels):
+    """Compactness means the same: black beside white is as far apart as in a photograph."""
+    cat = load_photo("cat", 96).mean(1, keepdim=True)
+    grey, many = superpixels(cat), superpixels(cat.expand(1, channels, 96, 96))
+    counts = [int(cut.max()) + 1 for cut in (grey, many)]
+    assert abs(counts[0] - counts[1]) < 10
+
+    def within(cut):
+        """The share of the picture's variance that is left inside the patches."""
+        member = F.one_hot(cut.flatten()).float()
+        mean = (cat.flatten() @ member / member.sum(0))[cut]
+        return ((cat[0] - mean).square().mean() / cat.var(correction=0)).item()
+
+    square = superpixels(torch.full_like(cat, 0.5))
+    assert within(many) < 0.7 * within(square)
+    assert torch.equal(many, superpixels(cat.expand(1, 2 * channels, 96, 96)))
+    assert abs(within(many) - within(grey)) < 0.3 * within(square)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.07, 0.1, 0.2])
+def test_noise_does_not_leave_one_superpixel(noise):
+    cat = load_photo("cat")
+    x = (cat + noise * torch.randn(cat.shape, generator=seeded())).clamp(0, 1)
+    assert 13 <= int(superpixels(x).max()) + 1 <= 75  # of 50 asked for
+    assert 39 == int(superpixels(cat).max()) + 1  # an image without noise is not smoothed
+
+
 # -------------------------------------------------------------------------------------------------- bad input
 
 

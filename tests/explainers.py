@@ -81,7 +81,12 @@ TABLE = [
     Explainer("guided_grad_cam", "gradient", _LAYER),
     Explainer("occlusion", "black-box", {"window": 6}, batched=True, flags=("progress",)),
     Explainer(
-        "lime", "black-box", _CUT | {"n_samples": 12}, random=True, batched=True, flags=("paired", "progress")
+        "lime",
+        "black-box",
+        _CUT | {"n_samples": 12},
+        random=True,
+        batched=True,
+        flags=("paired", "adjusted", "progress"),
     ),
     Explainer(
         "shapley",
@@ -89,7 +94,7 @@ TABLE = [
         _CUT | {"n_samples": 12},
         random=True,
         batched=True,
-        flags=("paired", "progress"),
+        flags=("paired", "adjusted", "progress"),
     ),
     Explainer(
         "rise",

@@ -32,18 +32,8 @@ from xai_lib.gradients import (
 from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
 from xai_lib.localisation import box_from_heatmap, iou
 from xai_lib.models import load_model
-from xai_lib.perturbation import (
-    black_box,
-    lime,
-    lime_fit,
-    occlusion,
-    rise,
-    rise_fit,
-    rise_masks,
-    shapley,
-    shapley_fit,
-    superpixels,
-)
+from xai_lib.perturbation import black_box, occlusion, rise, rise_fit, rise_masks
+from xai_lib.surrogates import lime, lime_fit, shapley, shapley_fit, superpixels
 
 __all__ = [
     "PHOTOS",

@@ -27,7 +27,7 @@ _CALLER: ContextVar[list[tuple[str, torch.dtype]] | None] = ContextVar("autocast
 
 
 @contextmanager
-def _own_arithmetic() -> Iterator[None]:
+def own_arithmetic() -> Iterator[None]:
     """Our sums outside the caller's autocast, whose types the model's passes still get; no inference mode."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     kinds = ["cpu"] + ([accelerator.type] if accelerator is not None else [])
@@ -102,8 +102,11 @@ def own_choice(model: nn.Module, x: Tensor, batch_size: int) -> Classes:
     return Classes(index, int(index.max()), many=False)
 
 
-def check_result(result: Tensor, model: nn.Module, x: Tensor) -> Tensor:
-    """The result, if it is finite; else an error that says where NaN or infinity came from."""
+def check_result(result: Tensor, model: nn.Module, x: Tensor, what: str = "these images") -> Tensor:
+    """The result, if it is finite; else an error that says where NaN or infinity came from.
+
+    ``what`` says what the images ``x`` are, on which the model is run again to find out.
+    """
     if result.isfinite().all():
         return result
     first, handles = [], []
@@ -125,7 +128,7 @@ def check_result(result: Tensor, model: nn.Module, x: Tensor) -> Tensor:
     precision = f" ({x.dtype} overflows above {torch.finfo(x.dtype).max:.3g})" if x.element_size() < 4 else ""
     if first:
         where = f"its module {first[0]!r}" if first[0] else "its forward, after its last module"
-        raise ValueError(f"model gives NaN or infinite values for these images: first in {where}{precision}")
+        raise ValueError(f"model gives NaN or infinite values for {what}: first in {where}{precision}")
     raise ValueError(f"model gives finite logits, but the explanation is NaN or infinite{precision}")
 
 
@@ -159,7 +162,7 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         RuntimeError: on leaving, if a forward pass has overwritten values of a parameter.
     """
     model = unwrapped(model)
-    with _own_arithmetic():
+    with own_arithmetic():
         with _LOCK:
             found = _FOUND.get(model) or _Found(model)
             _FOUND[model] = found

@@ -36,10 +36,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from xai_lib import _checks, _model
-from xai_lib._checks import Target
+from xai_lib import _checks, _masking, _model
+from xai_lib._checks import Classes, Target
 from xai_lib._model import Layer
 from xai_lib.gradients import guided_backprop
 
@@ -348,17 +347,19 @@ def score_cam(
     weights = _checks.check_choice("weights", weights, ("probability", "channels"))
     batch_size = _checks.check_batch_size(batch_size, x.device)
     upsample = _checks.check_flag("upsample", upsample)
+    progress = _checks.check_flag("progress", progress)
     _model.find_layer(model, layer)
     results = []
-    with _model.left_as_found(model), tqdm(disable=not progress, desc="Score-CAM", unit="map") as bar:
+    with _model.left_as_found(model):
         for start in range(0, len(x), batch_size):
             images = x[start : start + batch_size]
             maps, logits = _model.feature_maps(model, images, layer)
+            _checks.check_range(classes.highest if classes else 0, logits.shape[1])
             some = classes and classes.of(slice(start, start + batch_size))
-            chosen = _model.one_hot(logits, some).argmax(1)
-            bar.total = len(x) * maps.shape[1]
-            weight = _mask_weights(model, images, maps, chosen, weights, batch_size, bar)
-            results.append(_finish(weighted_map(weight[:, :, None, None], maps), images, upsample))
+            some = some or Classes(logits.argmax(1, keepdim=True), logits.shape[1] - 1, many=False)
+            weight = _mask_weights(model, images, maps, some, weights, batch_size, progress)
+            wide = maps.to(_model.wide(maps.dtype))
+            results.append(_finish(weighted_map(weight[:, :, None, None], wide), images, upsample))
         return _model.check_result(torch.cat(results), model, x)
 
 
@@ -465,32 +466,33 @@ def _check_pooled(maps: Tensor, weight: Tensor, bias: Tensor, logits: Tensor) ->
 
 
 def _mask_weights(
-    model: nn.Module, x: Tensor, maps: Tensor, chosen: Tensor, weights: str, batch_size: int, bar: tqdm
+    model: nn.Module, x: Tensor, maps: Tensor, classes: Classes, weights: str, batch_size: int, progress: bool
 ) -> Tensor:
-    """Score-CAM's weights (N, K): every map of every image as a mask, ``batch_size`` masked images a pass."""
+    """Score-CAM's weights (N, K): every map of every image as a mask."""
     lowest, highest = maps.amin((2, 3)), maps.amax((2, 3))
     rounding = 4 * torch.finfo(maps.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
-    live = (
-        highest - lowest > rounding
-    )  # (N, K); the others are no masks: scaled, they would show their rounding
-    pairs = live.nonzero()  # (M, 2): image and channel
-    bar.update(live.numel() - len(pairs))
-    scores = []
-    for chunk in pairs.split(batch_size):
-        image, channel = chunk.unbind(1)
-        logits = _model.forward(model, _seen_through(maps[image, channel], x, image))  # (b, classes)
-        values = logits.softmax(1) if weights == "probability" else logits
-        scores.append(values.gather(1, chosen[image, None])[:, 0])
-        bar.update(len(chunk))
-    scores = torch.cat(scores) if scores else maps.new_zeros(0)
+    live = highest - lowest > rounding  # (N, K); the others are no masks: scaled, they show their rounding
+
+    def keep(channels: Tensor, images: Tensor) -> Tensor:
+        masks = maps[images, channels][:, None]
+        masks = _upsample(masks.to(_model.wide(masks.dtype)), x)[:, 0]  # (b, H, W)
+        lowest, highest = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+        return _model.ratio(masks - lowest, highest - lowest)
+
+    scores = _masking.masked_scores(
+        model,
+        x,
+        classes,
+        maps.shape[1],
+        keep,
+        torch.zeros_like(x[:1]),
+        batch_size=batch_size,
+        what="probability" if weights == "probability" else "logit",
+        only=live,
+        name="Score-CAM",
+        progress=progress,
+    )[:, 0]  # (N, K)
     if weights == "probability":
-        return scores.new_zeros(live.shape).masked_scatter_(live, scores)
-    logits = scores.new_full(live.shape, -torch.inf).masked_scatter_(live, scores)
-    return logits.softmax(1).where(live, scores.new_zeros(()))  # an image without masks: all zero, not NaN
-
-
-def _seen_through(masks: Tensor, x: Tensor, image: Tensor) -> Tensor:
-    """The chosen images (b, C, H, W), each behind one mask (b, h, w), upsampled and then scaled to [0, 1]."""
-    masks = _upsample(masks[:, None].to(x.dtype), x)  # (b, 1, H, W)
-    lowest, highest = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-    return x[image].mul_(_model.ratio(masks - lowest, highest - lowest))
+        return scores
+    logits = scores.where(live, torch.full_like(scores, -torch.inf))
+    return logits.softmax(1).where(live, torch.zeros_like(scores))  # an image without masks: zero, not NaN

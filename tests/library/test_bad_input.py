@@ -519,6 +519,8 @@ NUMBERS = [
     ("integrated_gradients", "tolerance", [0, -1, float("nan"), "0.1", True], "a finite number, above 0"),
     ("lime", "alpha", [-1.0, float("nan"), "1", None, True], "a finite number, 0 or more"),
     ("lime", "kernel_width", [0, 0.0, -1.0, float("inf"), "1", None, True], "a finite number, above 0"),
+    ("lime", "tolerance", [0, -0.1, float("nan"), "0.1", True], "a finite number, above 0"),
+    ("shapley", "tolerance", [0, -0.1, float("nan"), "0.1", True], "a finite number, above 0"),
     ("rise", "tolerance", [0, -0.1, float("nan"), float("inf"), "0.1", True], "a finite number, above 0"),
 ]
 

@@ -190,9 +190,9 @@ def test_lime_is_captums_on_the_same_samples(device):
     expected = captum.attribute(x, target=3, n_samples=70, perturbations_per_eval=10)
     assert relative_error(fit.coefficients, expected.to(device)) < 1e-5
     assert next(turn, None) is None and next(weight, None) is None  # all were asked for
-    assert torch.equal(fit.heatmap()[0], fit.coefficients[0][segments])
+    assert torch.equal(fit.heatmap[0], fit.coefficients[0][segments])
     assert torch.equal(
-        lime(model, x, 3, segments=segments, n_samples=70, fill=0.3, generator=seeded(device)), fit.heatmap()
+        lime(model, x, 3, segments=segments, n_samples=70, fill=0.3, generator=seeded(device)), fit.heatmap
     )
 
 

@@ -4,7 +4,6 @@ All of them explain the logit, not the probability: the softmax mixes in every o
 vanishes where the model is certain.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from xai_lib import _checks, _model, _points
 from xai_lib._checks import Target
+from xai_lib._masking import options_of
 
 __all__ = [
     "IntegratedGradientsFit",
@@ -29,19 +29,6 @@ __all__ = [
     "smooth_grad",
     "smooth_grad_fit",
 ]
-
-
-def options_of(other: Callable) -> Callable[[Callable], Callable]:
-    """Give a function that hands all its arguments on to ``other`` the signature of ``other``."""
-
-    def decorate(explain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        signature = inspect.signature(other)
-        explain.__signature__ = signature.replace(return_annotation=Tensor)
-        explain.__annotations__ = {k: p.annotation for k, p in signature.parameters.items()}
-        explain.__annotations__["return"] = Tensor
-        return explain
-
-    return decorate
 
 
 def gradient(model: nn.Module, x: Tensor, target: Target = None) -> Tensor:

@@ -39,10 +39,17 @@ def on_curve(curve: Tensor, Z: Tensor) -> Tensor:
     return (curve[..., :1] + curve[..., 1:] @ Z.mT).sigmoid()
 
 
-def explained(Z: Tensor, y: Tensor, of_y: Tensor, g: Tensor, of_g: Tensor, weights: Tensor) -> Tensor:
-    """How much of what no sum explains in y the same of g explains, (N, K): the slope of one on the other."""
-    left, curved = y - of_y @ Z.mT, g - of_g @ Z.mT  # (N, K, n)
+def explained(left: Tensor, curved: Tensor, weights: Tensor, paired: bool) -> Tensor:
+    """How much of what a sum leaves of the scores what it leaves of the curve explains: a slope, (N, K).
+
+    Both are (N, K, n), weights (N, n). Of pairs only the differences count: what is the same in both, they
+    cancel by themselves.
+    """
     weights = weights[:, None]
+    if paired:
+        n = left.shape[2] // 2 * 2
+        left, curved = (v[..., 0:n:2] - v[..., 1:n:2] for v in (left, curved))
+        weights = weights[..., 0:n:2] + weights[..., 1:n:2]
     return _model.ratio((weights * left * curved).sum(2), (weights * curved.square()).sum(2))
 
 

@@ -164,7 +164,7 @@ def lime_fit(
         def fit(scores: Tensor) -> LimeFit:
             Z = samples[: scores.shape[-1]]
             weights = _lime_weights(Z, own, kernel_width)
-            found = _lime_solution(Z, own, scores, weights, kernel_width, alpha, adjusted)
+            found = _lime_solution(Z, own, scores, weights, kernel_width, alpha, adjusted, paired)
             wide = [scores, *(v.to(x.dtype) for v in found)]
             scores, *found = wide if many else [v[:, 0] for v in wide]
             return LimeFit(
@@ -221,7 +221,8 @@ def lime(*args: Any, **options: Any) -> Tensor:
         alpha: the ridge penalty.
         adjusted: correct the coefficients for what the same samples get wrong about a curve through the
             scores, whose own coefficients any number of samples tells (see ``shapley``). They converge to the
-            same values in fewer passes, but are no longer the regression on these samples alone.
+            same values in fewer passes, but are no longer the regression on these samples alone. Measured as
+            there: a half to a quarter of the passes of independent samples; blocks alone save next to none.
         tolerance: stop before ``n_samples`` as soon as the ``relative_error`` of every map (see ``LimeFit``)
             is no larger; looked at after every 128 samples. None never stops.
         batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
@@ -251,6 +252,7 @@ class LimeFit(NamedTuple):
     With K classes asked for, ``scores`` is (N, K, n), and ``coefficients``, ``intercept`` and ``r2`` have an
     axis K after N. The errors come from a jackknife over up to eight replicates, among which everything that
     is drawn together is dealt out; with fewer than two whole blocks it takes pairs, and is an upper estimate.
+    They say how much other draws would move the map, not what the image itself does, the first of any draw.
     """
 
     segments: Tensor  # (N, H, W), int64: the superpixels
@@ -303,7 +305,14 @@ class LimeFit(NamedTuple):
             alpha = self.alpha * len(some) / n  # a penalty as strong against fewer samples
             weights = _lime_weights(self.samples[some], own, self.kernel_width)
             return _lime_solution(
-                self.samples[some], own, scores[..., some], weights, self.kernel_width, alpha, self.adjusted
+                self.samples[some],
+                own,
+                scores[..., some],
+                weights,
+                self.kernel_width,
+                alpha,
+                self.adjusted,
+                self.paired,
             )[0]
 
         every = torch.arange(n, device=scores.device)
@@ -321,22 +330,25 @@ def _lime_weights(samples: Tensor, own: Tensor, width: float) -> Tensor:
 
 
 def _lime_solution(
-    samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor, width: float, alpha: float, adjusted: bool
+    samples: Tensor,
+    own: Tensor,
+    scores: Tensor,
+    weights: Tensor,
+    width: float,
+    alpha: float,
+    adjusted: bool,
+    paired: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Coefficients (N, K, d), intercept and R² (N, K) of scores (N, K, n), all in float64."""
     Z, y = (samples & own[:, None]).double(), scores.double()  # (N, n, d)
     coefficients, intercept, r2 = _weighted_ridge(Z, y, weights, alpha)
     if adjusted:
         curve = _curve.logistic_curve(Z, y, weights)
-        said = _weighted_ridge(Z, _curve.on_curve(curve, Z), weights, alpha)
-        share = _curve.explained(
-            Z,
-            y - intercept[..., None],
-            coefficients,
-            _curve.on_curve(curve, Z) - said[1][..., None],
-            said[0],
-            weights,
-        )
+        on_curve = _curve.on_curve(curve, Z)
+        said = _weighted_ridge(Z, on_curve, weights, alpha)
+        left = y - intercept[..., None] - coefficients @ Z.mT
+        curved = on_curve - said[1][..., None] - said[0] @ Z.mT
+        share = _curve.explained(left, curved, weights, paired)
         many = _free_samples(samples.shape[1], 32 * len(samples), samples.device)
         free, kernel = (many & own[:, None]).double(), _lime_weights(many, own, width)
         known = _weighted_ridge(free, _curve.on_curve(curve, free), kernel, alpha * len(many) / len(samples))
@@ -436,7 +448,7 @@ def shapley_fit(
             Z = samples[:, : scores.shape[-1]]
             own = _own_columns(segments, most)
             weights = _kernel_weights(Z, own)
-            values = _shapley_solution(Z, own, scores, weights, adjusted)  # (N, K, d)
+            values = _shapley_solution(Z, own, scores, weights, adjusted, paired)  # (N, K, d)
             ends = (values, scores[..., 1], scores[..., 0])
             narrow = [scores, *(v.to(x.dtype) for v in ends)]
             scores, *found = narrow if many else [v[:, 0] for v in narrow]
@@ -483,8 +495,8 @@ def shapley(*args: Any, **options: Any) -> Tensor:
     A probability is no sum: it saturates. So a logistic curve of a sum is fitted to the same scores; its own
     values are known, at no pass, from as many coalitions as one likes. What the regression gets wrong about
     the curve is taken off what it says of the model, in the measure in which the curve explains what no sum
-    explains (``adjusted``). Measured on two drawings, with 12 to 33 superpixels: where the network is sure of
-    what it sees, a fifth to a thirteenth of the passes for the same error; where it is less sure, as many.
+    explains (``adjusted``). Measured on two drawings and networks, with 12 pieces and 64 to 512 coalitions: a
+    half to a ninth of the plain regression's passes for the same error.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.
@@ -580,7 +592,7 @@ class ShapleyFit(NamedTuple):
 
         def solved(kept: Tensor | None) -> Tensor:
             weights = _kernel_weights(self.samples, own, kept)
-            return _shapley_solution(self.samples, own, scores, weights, self.adjusted)
+            return _shapley_solution(self.samples, own, scores, weights, self.adjusted, self.paired)
 
         estimate = solved(None)
         without = torch.stack([solved(~drawn | (pairs % groups != g)) for g in range(groups)])
@@ -633,7 +645,7 @@ def _kernel_weights(samples: Tensor, own: Tensor, kept: Tensor | None = None) ->
 
 
 def _shapley_solution(
-    samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor, adjusted: bool
+    samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor, adjusted: bool, paired: bool
 ) -> Tensor:
     """Shapley values (N, K, d) from scores (N, K, n), in float64."""
     Z, y = (samples & own[:, None]).double(), scores.double()
@@ -643,8 +655,8 @@ def _shapley_solution(
         curve = _curve.logistic_curve(Z, y, weights)
         on_curve = _curve.on_curve(curve, Z)
         said = _constrained_fit(Z, on_curve, weights, own)
-        share = _curve.explained(Z, y - y[..., 1:2], values, on_curve - on_curve[..., 1:2], said, weights)
-        share = share * partial[:, None]
+        left, curved = y - y[..., 1:2] - values @ Z.mT, on_curve - on_curve[..., 1:2] - said @ Z.mT
+        share = _curve.explained(left, curved, weights, paired) * partial[:, None]
         values = values - share[..., None] * (said - _curve.curve_values(curve, max(2**17, 64 * Z.shape[1])))
     return values
 

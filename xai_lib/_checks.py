@@ -330,6 +330,36 @@ def check_like_images(name: str, value: float | Tensor | None, x: Tensor) -> Ten
     return images
 
 
+def check_segments(segments: Any, x: Tensor) -> tuple[Tensor, list[int]]:
+    """Check superpixels, labelled without gaps: as int64, (N, H, W), and how many each image has."""
+    if not isinstance(segments, Tensor):
+        raise TypeError(f"segments must be a tensor of labels (N, H, W), got {type(segments).__name__}")
+    if segments.is_floating_point() or segments.is_complex() or segments.dtype == torch.bool:
+        raise ValueError(f"segments must hold labels (integers), got {segments.dtype}")
+    if segments.device != x.device:
+        raise ValueError(
+            f"segments is on {segments.device}, but x is on {x.device}; pass segments.to('{x.device}')"
+        )
+    wanted = (len(x), *x.shape[-2:])
+    if tuple(segments.shape) not in (wanted, wanted[1:]):
+        raise ValueError(
+            f"segments must have the shape {wanted} or {wanted[1:]} of x, got {tuple(segments.shape)}"
+        )
+    segments = ordinary(segments).to(torch.int64).expand(wanted)
+    counts = []
+    for i, labels in enumerate(segments):
+        present = labels.unique().tolist()
+        if present != list(range(len(present))):
+            missing = sorted(set(range(max(present) + 1)) - set(present)) if present[0] >= 0 else []
+            what = f"label {missing[0]} is missing" if missing else f"label {present[0]} is negative"
+            raise ValueError(
+                f"segments must be labelled from 0 without gaps, but in image {i} {what} (labels go from "
+                f"{present[0]} to {present[-1]}); labels.unique(return_inverse=True)[1] closes gaps"
+            )
+        counts.append(len(present))
+    return segments, counts
+
+
 # --------------------------------------------------------------------------------------------------- targets
 
 

@@ -243,6 +243,33 @@ def _subsets(d: int, k: int, count: int, there: int, paired: bool, generator: to
     return order < k
 
 
+def sizes(samples: Tensor, own: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The size of each coalition (N, n), and how many of each size there are among those kept, (N, d + 1)."""
+    sizes = (samples & own[:, None]).sum(2)
+    ones = torch.ones_like(sizes, dtype=torch.float64) if kept is None else kept.double()
+    counts = ones.new_zeros(len(samples), samples.shape[2] + 1)
+    return sizes, counts.scatter_add_(1, sizes, ones)
+
+
+def binomials(own: Tensor) -> Tensor:
+    """How many coalitions of each size each image has, (N, d + 1), in float64."""
+    rows = [[math.comb(d, k) for k in range(own.shape[1] + 1)] for d in own.sum(1).tolist()]
+    return torch.tensor(rows, dtype=torch.float64, device=own.device)
+
+
+def kernel_weights(samples: Tensor, own: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Weights (N, n) in the regression, float64: each size has the kernel's, shared among its coalitions."""
+    size, counts = sizes(samples, own, kept)
+    d, k = own.sum(1)[:, None].double(), torch.arange(counts.shape[1], device=own.device)
+    mass = _model.ratio(d - 1, k * (d - k)).clamp(min=0).expand_as(counts).clone()
+    mass[:, 0] = 0
+    mass = mass.where((k < d) & (k > 0), torch.zeros_like(mass))
+    # What is due to sizes without a coalition goes to the others.
+    mass = mass * _model.ratio(mass.sum(1, keepdim=True), (mass * (counts > 0)).sum(1, keepdim=True))
+    weights = _model.ratio(mass, counts).gather(1, size)
+    return weights if kept is None else weights * kept
+
+
 # ----------------------------------------------------------------------------------------------------- errors
 
 

@@ -222,7 +222,8 @@ def lime(*args: Any, **options: Any) -> Tensor:
         adjusted: correct the coefficients for what the same samples get wrong about a curve through the
             scores, whose own coefficients any number of samples tells (see ``shapley``). They converge to the
             same values in fewer passes, but are no longer the regression on these samples alone. Measured as
-            there: a half to a quarter of the passes of independent samples; blocks alone save next to none.
+            there: on the drawings a half to a quarter of the passes of independent samples, while blocks
+            alone save next to none; on the photograph nothing beyond the third that blocks save.
         tolerance: stop before ``n_samples`` as soon as the ``relative_error`` of every map (see ``LimeFit``)
             is no larger; looked at after every 128 samples. None never stops.
         batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
@@ -471,7 +472,8 @@ def shapley(*args: Any, **options: Any) -> Tensor:
     values are known, at no pass, from as many coalitions as one likes. What the regression gets wrong about
     the curve is taken off what it says of the model, in the measure in which the curve explains what no sum
     explains (``adjusted``). Measured on two drawings and networks, with 12 pieces and 64 to 512 coalitions: a
-    half to a ninth of the plain regression's passes for the same error.
+    half to a ninth of the plain regression's passes for the same error. On a photograph of a cat, with 10
+    pieces and classes that compete, it saved nothing and cost nothing.
 
     Args:
         model: classifier in evaluation mode; images in, logits out.

@@ -143,10 +143,10 @@ def _score_cam(model, x: Tensor, count: int) -> Call:
 
     A map that is zero everywhere costs no pass.
     """
-    norm = model.get_submodule(model.cam_layer).norm
+    conv = model.get_submodule(model.cam_layer).conv  # its normalisation is folded into it
     with torch.no_grad():
-        norm.weight[count:], norm.bias[count:] = 0, 0
-        norm.bias[:count] = 3
+        conv.weight[count:], conv.bias[count:] = 0, 0
+        conv.bias[:count] = 3
     return lambda: score_cam(model, x, 0, layer=model.cam_layer, batch_size=32)
 
 

@@ -147,9 +147,10 @@ def test_noise_is_normal_and_relative_to_each_images_range(device):
     for image, added in zip(x[:2], noise[:2], strict=True):
         unit = added / (0.2 * (image.max() - image.min()))
         size = math.sqrt(unit.numel())
-        assert unit.mean().abs() < 4 / size
-        assert (unit.std() - 1).abs() < 4 / size
-        assert (unit.pow(4).mean() - 3).abs() < 4 * math.sqrt(96) / size  # the normal distribution's kurtosis
+        # Five standard errors: at four, one generator among many is bound to fail.
+        assert unit.mean().abs() < 5 / size
+        assert (unit.std() - 1).abs() < 5 / size
+        assert (unit.pow(4).mean() - 3).abs() < 5 * math.sqrt(96) / size  # the normal distribution's kurtosis
 
 
 @pytest.mark.parametrize("kind, size, n, times", [(Quadratic, (32, 32), 5, 8), (Branches, (19, 23), 4, 4)])
@@ -261,7 +262,7 @@ def test_the_standard_error_is_the_spread_from_draw_to_draw(statistic, paired, d
     )
     spread = fit.attribution.var(0).mean().sqrt()
     claimed = fit.standard_error.square().mean().sqrt()
-    assert claimed / spread == pytest.approx(1, rel=0.12)
+    assert float(claimed / spread) == pytest.approx(1, rel=0.12)
     converged = fit.attribution.mean(0)
     actual = (fit.attribution - converged).square().sum((1, 2, 3)).mean().sqrt() / converged.norm()
     assert fit.relative_error.square().mean().sqrt() / actual == pytest.approx(1, rel=0.15)

@@ -86,7 +86,7 @@ TABLE = [
         _CUT | {"n_samples": 12},
         random=True,
         batched=True,
-        flags=("paired", "adjusted", "progress"),
+        flags=("paired", "progress"),
     ),
     Explainer(
         "shapley",
@@ -94,7 +94,7 @@ TABLE = [
         _CUT | {"n_samples": 12},
         random=True,
         batched=True,
-        flags=("paired", "adjusted", "progress"),
+        flags=("paired", "progress"),
     ),
     Explainer(
         "rise",

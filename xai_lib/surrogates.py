@@ -115,7 +115,6 @@ def lime_fit(
     paired: bool = True,
     kernel_width: float = 0.25,
     alpha: float = 1.0,
-    adjusted: bool = False,
     tolerance: float | None = None,
     batch_size: int | None = None,
     generator: torch.Generator | None = None,
@@ -141,7 +140,7 @@ def lime_fit(
     batch_size = _checks.check_batch_size(batch_size, x.device)
     kernel_width = _checks.check_number("kernel_width", kernel_width, above=0)
     alpha = _checks.check_number("alpha", alpha, least=0)
-    paired, adjusted = _checks.check_flag("paired", paired), _checks.check_flag("adjusted", adjusted)
+    paired = _checks.check_flag("paired", paired)
     if tolerance is not None:
         tolerance = _checks.check_number("tolerance", tolerance, above=0)
         _sampling.check_enough("n_samples", n_samples, 2 if paired else 1)
@@ -164,12 +163,10 @@ def lime_fit(
         def fit(scores: Tensor) -> LimeFit:
             Z = samples[: scores.shape[-1]]
             weights = _lime_weights(Z, own, kernel_width)
-            found = _lime_solution(Z, own, scores, weights, kernel_width, alpha, adjusted, paired)
+            found = _lime_solution(Z, own, scores, weights, alpha)
             wide = [scores, *(v.to(x.dtype) for v in found)]
             scores, *found = wide if many else [v[:, 0] for v in wide]
-            return LimeFit(
-                segments, Z, scores, weights.to(scores.dtype), *found, kernel_width, alpha, adjusted, paired
-            )
+            return LimeFit(segments, Z, scores, weights.to(scores.dtype), *found, kernel_width, alpha, paired)
 
         def enough(scores: Tensor) -> bool:
             return scores.shape[-1] > most and bool((fit(scores).relative_error <= tolerance).all())
@@ -219,11 +216,6 @@ def lime(*args: Any, **options: Any) -> Tensor:
         paired: draw balanced blocks of complementary samples; False draws independent ones.
         kernel_width: w; small looks near the image only.
         alpha: the ridge penalty.
-        adjusted: correct the coefficients for what the same samples get wrong about a curve through the
-            scores, whose own coefficients any number of samples tells (see ``shapley``). They converge to the
-            same values in fewer passes, but are no longer the regression on these samples alone. Measured as
-            there: on the drawings a half to a quarter of the passes of independent samples, while blocks
-            alone save next to none; on the photograph nothing beyond the third that blocks save.
         tolerance: stop before ``n_samples`` as soon as the ``relative_error`` of every map (see ``LimeFit``)
             is no larger; looked at after every 128 samples. None never stops.
         batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
@@ -265,7 +257,6 @@ class LimeFit(NamedTuple):
     r2: Tensor  # (N,): share of the scores' weighted variance that the linear model explains; 1 if none
     kernel_width: float
     alpha: float
-    adjusted: bool
     paired: bool
 
     @property
@@ -305,16 +296,7 @@ class LimeFit(NamedTuple):
         def solved(some: Tensor) -> Tensor:
             alpha = self.alpha * len(some) / n  # a penalty as strong against fewer samples
             weights = _lime_weights(self.samples[some], own, self.kernel_width)
-            return _lime_solution(
-                self.samples[some],
-                own,
-                scores[..., some],
-                weights,
-                self.kernel_width,
-                alpha,
-                self.adjusted,
-                self.paired,
-            )[0]
+            return _lime_solution(self.samples[some], own, scores[..., some], weights, alpha)[0]
 
         every = torch.arange(n, device=scores.device)
         parts = [every[unit % groups != g] for g in range(groups)]
@@ -331,39 +313,11 @@ def _lime_weights(samples: Tensor, own: Tensor, width: float) -> Tensor:
 
 
 def _lime_solution(
-    samples: Tensor,
-    own: Tensor,
-    scores: Tensor,
-    weights: Tensor,
-    width: float,
-    alpha: float,
-    adjusted: bool,
-    paired: bool,
+    samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Coefficients (N, K, d), intercept and R² (N, K) of scores (N, K, n), all in float64."""
-    Z, y = (samples & own[:, None]).double(), scores.double()  # (N, n, d)
-    coefficients, intercept, r2 = _regression.weighted_ridge(Z, y, weights, alpha)
-    if adjusted:
-        curve = _regression.logistic_curve(Z, y, weights)
-        on_curve = _regression.on_curve(curve, Z)
-        said = _regression.weighted_ridge(Z, on_curve, weights, alpha)
-        left = y - intercept[..., None] - coefficients @ Z.mT
-        curved = on_curve - said[1][..., None] - said[0] @ Z.mT
-        share = _regression.explained(left, curved, weights, paired)
-        many = _free_samples(samples.shape[1], 32 * len(samples), samples.device)
-        free, kernel = (many & own[:, None]).double(), _lime_weights(many, own, width)
-        known = _regression.weighted_ridge(
-            free, _regression.on_curve(curve, free), kernel, alpha * len(many) / len(samples)
-        )
-        coefficients = coefficients - share[..., None] * (said[0] - known[0])
-        intercept = intercept - share * (said[1] - known[1])
-    return coefficients, intercept, r2
-
-
-def _free_samples(d: int, n: int, device: torch.device) -> Tensor:
-    """Balanced samples (about n, d) for what costs no pass, from a stream of their own: they are no draw."""
-    generator = torch.Generator(device).manual_seed(0)
-    return _sampling.coin_flips(n, d, True, device, generator)
+    Z = (samples & own[:, None]).double()  # (N, n, d)
+    return _regression.weighted_ridge(Z, scores.double(), weights, alpha)
 
 
 # ------------------------------------------------------------------------------------------ Shapley values
@@ -378,7 +332,6 @@ def shapley_fit(
     n_samples: int = 1000,
     fill: Fill = "mean",
     paired: bool = True,
-    adjusted: bool = True,
     tolerance: float | None = None,
     batch_size: int | None = None,
     generator: torch.Generator | None = None,
@@ -401,7 +354,7 @@ def shapley_fit(
     x, classes = _checks.check_images(model, x), _checks.check_target(target, x, many=True)
     n_samples = _checks.check_count("n_samples", n_samples)
     batch_size = _checks.check_batch_size(batch_size, x.device)
-    paired, adjusted = _checks.check_flag("paired", paired), _checks.check_flag("adjusted", adjusted)
+    paired = _checks.check_flag("paired", paired)
     if tolerance is not None:
         tolerance = _checks.check_number("tolerance", tolerance, above=0)
     fill, progress = _masking.check_fill(fill, x), _checks.check_flag("progress", progress)
@@ -424,12 +377,12 @@ def shapley_fit(
             Z = samples[:, : scores.shape[-1]]
             own = _own_columns(segments, most)
             weights = _sampling.kernel_weights(Z, own)
-            values = _shapley_solution(Z, own, scores, weights, adjusted, paired)  # (N, K, d)
+            values = _shapley_solution(Z, own, scores, weights)  # (N, K, d)
             ends = (values, scores[..., 1], scores[..., 0])
             narrow = [scores, *(v.to(x.dtype) for v in ends)]
             scores, *found = narrow if many else [v[:, 0] for v in narrow]
             exact = all(2**d <= Z.shape[1] for d in counts)
-            return ShapleyFit(segments, Z, scores, weights.to(scores.dtype), *found, exact, adjusted, paired)
+            return ShapleyFit(segments, Z, scores, weights.to(scores.dtype), *found, exact, paired)
 
         def enough(scores: Tensor) -> bool:
             return scores.shape[-1] >= needed + 16 and bool((fit(scores).relative_error <= tolerance).all())
@@ -468,13 +421,6 @@ def shapley(*args: Any, **options: Any) -> Tensor:
     scores); each size has the kernel's weight. What is left out is ``fill``: the values are those of the
     *game* that this fill defines.
 
-    A probability is no sum: it saturates. So a logistic curve of a sum is fitted to the same scores; its own
-    values are known, at no pass, from as many coalitions as one likes. What the regression gets wrong about
-    the curve is taken off what it says of the model, in the measure in which the curve explains what no sum
-    explains (``adjusted``). Measured on two drawings and networks, with 12 pieces and 64 to 512 coalitions: a
-    half to a ninth of the plain regression's passes for the same error. On a photograph of a cat, with 10
-    pieces and classes that compete, it saved nothing and cost nothing.
-
     Args:
         model: classifier in evaluation mode; images in, logits out.
         x: images, :math:`(N, C, H, W)`, in [0, 1].
@@ -485,7 +431,6 @@ def shapley(*args: Any, **options: Any) -> Tensor:
         n_samples: coalitions for each image, at least 2d + 2; fewer are used where all of them are fewer.
         fill: what hidden superpixels become.
         paired: sample each coalition together with its complement, which cancels half of the noise's sources.
-        adjusted: as above; False is the plain regression on the samples, which is linear in the scores.
         tolerance: stop before ``n_samples`` as soon as the ``relative_error`` of every map (see
             ``ShapleyFit``) is no larger; looked at after every 128 samples. None never stops.
         batch_size: images in one pass; None for 16 on a processor and 64 on a GPU.
@@ -500,8 +445,7 @@ def shapley(*args: Any, **options: Any) -> Tensor:
         ValueError: as ``lime``.
 
     Source: Lundberg and Lee 2017, arXiv:1705.07874; paired sampling as in Covert and Lee 2021,
-        arXiv:2012.01536; leverage scores as in Musco and Witter 2025, arXiv:2410.01917; the adjustment after
-        Witter et al. 2025, arXiv:2506.11849.
+        arXiv:2012.01536; leverage scores as in Musco and Witter 2025, arXiv:2410.01917.
 
     >>> shapley(model, x, segments=torch.arange(4).repeat_interleave(1024).view(64, 64), n_samples=16).shape
     torch.Size([2, 64, 64])
@@ -525,7 +469,6 @@ class ShapleyFit(NamedTuple):
     empty: Tensor  # (N,): probability with everything hidden
     full: Tensor  # (N,): probability of the image; empty plus the values
     exact: bool  # whether every coalition was evaluated, for every image
-    adjusted: bool
     paired: bool
 
     @property
@@ -569,7 +512,7 @@ class ShapleyFit(NamedTuple):
 
         def solved(kept: Tensor | None) -> Tensor:
             weights = _sampling.kernel_weights(self.samples, own, kept)
-            return _shapley_solution(self.samples, own, scores, weights, self.adjusted, self.paired)
+            return _shapley_solution(self.samples, own, scores, weights)
 
         estimate = solved(None)
         without = torch.stack([solved(~drawn | (pairs % groups != g)) for g in range(groups)])
@@ -594,23 +537,9 @@ def _designs(
     return torch.stack([padded[d] for d in counts]), torch.stack(asked)
 
 
-def _shapley_solution(
-    samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor, adjusted: bool, paired: bool
-) -> Tensor:
+def _shapley_solution(samples: Tensor, own: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
     """Shapley values (N, K, d) from scores (N, K, n), in float64."""
-    Z, y = (samples & own[:, None]).double(), scores.double()
-    values = _regression.constrained_fit(Z, y, weights, own)
-    partial = own.sum(1).double().exp2() > Z.shape[1]  # (N,); with all coalitions the values are exact
-    if adjusted and partial.any():
-        curve = _regression.logistic_curve(Z, y, weights)
-        on_curve = _regression.on_curve(curve, Z)
-        said = _regression.constrained_fit(Z, on_curve, weights, own)
-        left, curved = y - y[..., 1:2] - values @ Z.mT, on_curve - on_curve[..., 1:2] - said @ Z.mT
-        share = _regression.explained(left, curved, weights, paired) * partial[:, None]
-        values = values - share[..., None] * (
-            said - _regression.curve_values(curve, max(2**17, 64 * Z.shape[1]))
-        )
-    return values
+    return _regression.constrained_fit((samples & own[:, None]).double(), scores.double(), weights, own)
 
 
 # ------------------------------------------------------------------------------------------ what they share

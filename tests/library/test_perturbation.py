@@ -519,8 +519,7 @@ def test_all_classes_together_are_worth_nothing(device):
     """Probabilities sum to one, so the maps of differences sum to zero, and those of RISE to one."""
     model, x = double(Plain, device), pixels(2, device=device)
     every = torch.arange(5, device=device).expand(2, 5)
-    # (An adjusted Shapley value is no longer linear in the scores.)
-    for explain in (quick_occlusion, quick_lime, partial(quick_lime, explain=shapley, adjusted=False)):
+    for explain in (quick_occlusion, quick_lime, partial(quick_lime, explain=shapley)):
         maps = explain(model, x, every)
         assert maps.sum(1).abs().max() < 1e-12 < 1e-3 < maps.abs().max()
     torch.testing.assert_close(quick_rise(model, x, every).sum(1), torch.ones_like(x[:, 0]))

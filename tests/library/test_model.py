@@ -267,6 +267,7 @@ def test_a_rectifier_that_gets_no_gradient_is_no_obstacle(explain):
     assert torch.equal(explain(model, x, 1), explain(build(Plain), x, 1))
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, about its old quantisation
 @pytest.mark.parametrize("explain", [gradient, guided_backprop, deconvnet, smooth_grad, integrated_gradients])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_dynamically_quantised_head_is_named(explain):

@@ -44,7 +44,9 @@ from xai_lib import (
     smooth_grad,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(backward hooks|gradients|ReLU).*:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(backward hooks|gradients|ReLU|has values from).*:UserWarning"
+)
 
 PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 1e-5)]
 

@@ -274,15 +274,18 @@ def check_evaluation(model: nn.Module) -> None:
     """Check that every part of the model is in evaluation mode and treats each image by itself."""
     check_module(model)
     for name, module in model.named_modules():
-        _check_module(f"its module {name!r}" if name else "it", module)
+        _check_module(name, module)
 
 
 def check_images(model: nn.Module, x: Tensor) -> Tensor:
     """Check the model and its images before anything runs; return the images, detached."""
     check_module(model)
     check_pixels(x)
-    check_evaluation(model)
-    weights = [*model.parameters(), *model.buffers()]
+    weights: list[Tensor] = []
+    for name, module in model.named_modules():  # one walk: with one image to explain, each would be felt
+        _check_module(name, module)
+        own = (*module._parameters.values(), *module._buffers.values())
+        weights += [w for w in own if w is not None]
     if any(nn.parameter.is_lazy(w) for w in weights):
         raise ValueError("model must have its parameters, but makes some at its first run; run it once")
     if any(w.is_inference() for w in weights):
@@ -298,16 +301,20 @@ def check_images(model: nn.Module, x: Tensor) -> Tensor:
     return ordinary(x)
 
 
-def _check_module(what: str, module: nn.Module) -> None:
+def _check_module(name: str, module: nn.Module) -> None:
     if module.training:
         raise ValueError(
-            f"model must be in evaluation mode, but {what} is in training mode; call model.eval()"
+            f"model must be in evaluation mode, but {_named(name)} is in training mode; call model.eval()"
         )
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
         raise ValueError(
-            f"model must treat each image by itself, but {what} keeps no running statistics and normalises "
-            "over the batch: the map of an image would depend on the others; use track_running_stats=True"
+            f"model must treat each image by itself, but {_named(name)} keeps no running statistics and "
+            "normalises over the batch: the map of an image would depend on the others; use track_running_stats=True"
         )
+
+
+def _named(name: str) -> str:
+    return f"its module {name!r}" if name else "it"
 
 
 def check_like_images(name: str, value: float | Tensor | None, x: Tensor) -> Tensor:

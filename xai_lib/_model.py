@@ -199,17 +199,20 @@ class _Found:
 
     def __init__(self, model: nn.Module) -> None:
         self.users = 0
-        modules = list(model.modules())  # walked once: at one image a pass, walks would be felt
-        self.modes = [(m, m.training) for m in modules]
-        stores = [store for m in modules for store in (m._parameters, m._buffers) if store]
-        self.entries = [(store, dict(store)) for store in stores]
-        self.empty = [store for m in modules for store in (m._parameters, m._buffers) if not store]
-        self.parameters = dict(model.named_parameters())
+        self.modes: list[tuple[nn.Module, bool]] = []
+        self.entries: list[tuple[dict, dict]] = []  # what each module holds, and a copy of that
+        self.parameters: dict[str, nn.Parameter] = {}
+        buffers: list[Tensor] = []
+        for prefix, module in model.named_modules():  # one walk: with one image to explain, each is felt
+            self.modes.append((module, module.training))
+            own, kept = module._parameters, module._buffers
+            self.entries += [(own, own.copy()), (kept, kept.copy())]
+            self.parameters |= {f"{prefix}.{k}".strip("."): p for k, p in own.items() if p is not None}
+            buffers += [b for b in kept.values() if b is not None]
         # An alias keeps a parameter's own memory alive and known, should ``.data`` be replaced.
         self.aliases = {name: p.detach() for name, p in self.parameters.items()}
         self.memory = _memory(self.aliases)
         self.sums = _sums(self.memory)
-        buffers = [b for m in modules for b in m._buffers.values() if b is not None]
         self.buffers = [(b, b.detach().clone()) for b in buffers]
         self.joined = _joined([b for b, _ in self.buffers])
         self.trained = [p for p in self.parameters.values() if p.requires_grad]
@@ -221,10 +224,8 @@ class _Found:
         for module, mode in self.modes:
             if module.training is not mode:
                 module.training = mode
-        for store in self.empty:
-            store.clear()
         for store, entries in self.entries:
-            if store.keys() != entries.keys() or any(store[k] is not v for k, v in entries.items()):
+            if len(store) != len(entries) or any(store.get(k) is not v for k, v in entries.items()):
                 store.clear()
                 store.update(entries)
         for name, parameter in self.parameters.items():

@@ -77,17 +77,22 @@ def normal_draws(
 
     def draw(count: int) -> Tensor:
         nonlocal drawn, spare
-        parts, have = [spare], len(spare)
+        parts, have = [spare] if len(spare) else [], len(spare)
         while have < count:
             size = min(block, total - drawn)
             parts.append(torch.randn(size, *shape, generator=generator, dtype=x.dtype, device=x.device))
             drawn += size
             have += size
-        pool = torch.cat(parts) if len(parts) > 1 else spare
+        pool = _joined(parts) if parts else spare
         spare = pool[count:]  # a view: small chunks are served from one block without copies
         return pool[:count]
 
     return draw
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The parts as one tensor: a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def noise(
@@ -108,7 +113,7 @@ def noise(
         nonlocal pool, first, position
         start, stop = unit(position), unit(position + len(images) - 1) + 1
         position += len(images)
-        pool = torch.cat([pool[start - first :], fresh(stop - first - len(pool))])
+        pool = _joined([t for t in (pool[start - first :], fresh(stop - first - len(pool))) if len(t)])
         first = start
         if together == 1:
             return pool

@@ -308,8 +308,9 @@ def _check_module(name: str, module: nn.Module) -> None:
         )
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
         raise ValueError(
-            f"model must treat each image by itself, but {_named(name)} keeps no running statistics and "
-            "normalises over the batch: the map of an image would depend on the others; use track_running_stats=True"
+            f"model must treat each image by itself, but {_named(name)} keeps no running statistics "
+            "and normalises over the batch: the map of an image would depend on the others; use "
+            "track_running_stats=True"
         )
 
 

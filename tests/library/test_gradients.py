@@ -1,6 +1,5 @@
 """Laws and promises of the gradient methods; the comparison with Captum is in tests/parity."""
 
-import copy
 import math
 from functools import partial
 
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.architectures import Branches, InPlace, Linear, Plain, Reused, Six, build, images, relative_error
+from tests.architectures import Branches, Linear, Plain, Reused, Six, build, images, relative_error
 from xai_lib import (
     _points,
     deconvnet,
@@ -538,34 +537,6 @@ def used_model(kind=Branches):
     return model
 
 
-ENDINGS = [None, RuntimeError("out of memory"), KeyboardInterrupt()]
-
-
-@every_explainer
-@pytest.mark.parametrize("error", ENDINGS, ids=["done", "error", "interrupt"])
-@pytest.mark.parametrize("calls", [1, 2])
-def test_the_model_is_left_as_found(explain, error, calls):
-    model, x = used_model(), images(3, (19, 23), dtype=torch.float64)
-    left = calls
-
-    def stop(*_):
-        nonlocal left
-        left -= 1
-        if error is not None and left <= 0:
-            raise error
-
-    model.inner.register_forward_hook(stop)
-    pixels, before = x.clone(), snapshot(model)
-    many = explain in (EXPLAINERS["smooth_grad"], EXPLAINERS["integrated_gradients"])
-    if error is not None and (calls == 1 or many):
-        with pytest.raises(type(error)):
-            explain(model, x, 1)
-    else:
-        explain(model, x, 1)
-    assert_as_found(model, before)
-    assert torch.equal(x, pixels)
-
-
 @every_explainer
 def test_the_model_is_left_as_found_when_the_backward_pass_stops(explain):
     def interrupt(_gradient):
@@ -582,59 +553,6 @@ def test_the_model_is_left_as_found_when_the_backward_pass_stops(explain):
     with pytest.raises(KeyboardInterrupt):
         explain(model, x, 1)
     assert_as_found(model, before)
-
-
-@every_explainer
-def test_buffers_that_a_forward_pass_changes_are_put_back(explain):
-    class Counting(Plain):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("count", torch.zeros(1))
-            self.register_buffer("latest", torch.zeros(1))
-            self.register_buffer("nothing", None)
-
-        def forward(self, x):
-            self.count.add_(1)
-            self.latest = self.count.clone()
-            return super().forward(x)
-
-    model = build(Counting)
-    count, latest = model.count, model.latest
-    explain(model, images(2))
-    assert model.count is count and model.latest is latest and model.nothing is None
-    assert count == 0 and latest == 0
-
-
-@every_explainer
-@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_callers_grad_mode_does_not_matter(explain, around, device):
-    model, x = build(Plain).to(device, torch.float64), images(2, dtype=torch.float64, device=device)
-    torch.manual_seed(0)
-    expected = explain(model, x)
-    torch.manual_seed(0)
-    with around():
-        assert relative_error(explain(model, x), expected) < 1e-12
-        torch.manual_seed(0)
-        again = explain(model, x.clone())  # under inference_mode this is an inference tensor
-    assert relative_error(again, expected) < 1e-12
-
-
-@every_explainer
-def test_a_first_layer_that_works_in_place_does_not_touch_the_images(explain, device):
-    model = nn.Sequential(nn.ReLU(inplace=True), build(InPlace)).eval().to(device)
-    x = images(2, device=device)
-    x[:, :, :3] -= 1
-    pixels = x.clone()
-    explain(model, x)
-    assert torch.equal(x, pixels)
-
-
-@every_explainer
-def test_half_precision_runs(explain):
-    model, x = build(Plain), images(2)
-    half = copy.deepcopy(model).bfloat16()
-    result = explain(half, x.bfloat16(), 1)
-    assert result.dtype == torch.bfloat16 and result.isfinite().all() and result.abs().max() > 0
 
 
 # ------------------------------------------------------------------------------------------- rectifier rules

@@ -59,7 +59,7 @@ SHORTEST = 0.2  # seconds that a processor is timed at the least: its clock does
 
 
 def seconds(call: Call, repeats: int = 1) -> tuple[float, float]:
-    """One run's wall-clock time (that clock waits for the GPU) and processor time; the mean of ``repeats``."""
+    """One run's wall-clock time (that clock waits for the GPU) and processor time; mean of ``repeats``."""
     with _quiet():
         start, used = benchmark.timer(), time.process_time()
         for _ in range(repeats):

@@ -131,7 +131,7 @@ def masked_scores(
     """
     flat = torch.arange(n * len(x), device=x.device) if only is None else only.T.flatten().nonzero()[:, 0]
     parts: list[Tensor] = []
-    with _bar(n * len(x), name, progress) as bar:
+    with _model.progress_bar(n * len(x), name, progress) as bar:
         bar.update(n * len(x) - len(flat))
         for stretch in flat.split((every or n) * len(x)) if len(flat) else ():
             for chunk in stretch.split(batch_size):
@@ -163,12 +163,6 @@ def masked_scores(
 def _by_image(scores: Tensor, n_images: int) -> Tensor:
     """(samples · N, K), the images of each sample one after the other → (N, K, samples)."""
     return scores.unflatten(0, (-1, n_images)).permute(1, 2, 0)
-
-
-def _bar(total: int, name: str, progress: bool) -> Any:
-    from tqdm.auto import tqdm  # here, since it may load a notebook's widgets
-
-    return tqdm(total=total, disable=not progress, desc=name, unit="pass")
 
 
 def _check_first(logits: Tensor, classes: Classes, what: str) -> None:

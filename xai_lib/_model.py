@@ -144,6 +144,13 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def progress_bar(total: int, name: str, progress: bool) -> Any:
+    """A progress bar, counted in passes; none where that is not asked for."""
+    from tqdm.auto import tqdm  # here, since it may load a notebook's widgets
+
+    return tqdm(total=total, disable=not progress, desc=name, unit="pass")
+
+
 # --------------------------------------------------------------------------------------- left as it was found
 
 

@@ -56,12 +56,6 @@ def gradient_runs(
             start += size
 
 
-def progress_bar(total: int, name: str, progress: bool) -> Any:
-    from tqdm.auto import tqdm  # here, since it may load a notebook's widgets
-
-    return tqdm(total=total, disable=not progress, desc=name, unit="pass")
-
-
 # ----------------------------------------------------------------------------------------------------- noise
 
 

@@ -157,7 +157,7 @@ def smooth_grad_fit(
         tolerance = _checks.check_number("tolerance", tolerance, above=0)
 
     together = 2 if paired else 1
-    with _model.left_as_found(model), _points.progress_bar(len(x) * n_samples, "SmoothGrad", progress) as bar:
+    with _model.left_as_found(model), _model.progress_bar(len(x) * n_samples, "SmoothGrad", progress) as bar:
         classes = classes or _model.own_choice(model, x, batch_size)
         sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))  # (N, 1, 1, 1)
         sums, used = _points.Sums(x, min(_REPLICATES, math.ceil(n_samples / together)), statistic), 0
@@ -424,7 +424,7 @@ def _integrate(
 
     with (
         _model.left_as_found(model),
-        _points.progress_bar(len(x) * n_steps, "Integrated gradients", progress) as bar,
+        _model.progress_bar(len(x) * n_steps, "Integrated gradients", progress) as bar,
     ):
         classes = classes or _model.own_choice(model, x, batch_size)
         path = _points.Path(model, x, start, classes, batch_size, bar)

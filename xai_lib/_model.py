@@ -496,16 +496,18 @@ def input_gradient(
 
 def _reaches(logits: Tensor, pixels: Tensor) -> bool:
     """Whether a path leads from the logits to the pixels: an edit of the graph needs one."""
+    return any(getattr(node, "variable", None) is pixels for node in graph_behind(logits))
+
+
+def graph_behind(logits: Tensor) -> Iterator[Any]:
+    """Every step of the autograd graph that leads to the logits, once."""
     seen, stack = set(), [logits.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
-            continue
-        if getattr(node, "variable", None) is pixels:
-            return True
-        seen.add(node)
-        stack.extend(parent for parent, _ in node.next_functions)
-    return False
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            stack.extend(parent for parent, _ in node.next_functions)
 
 
 class LayerGradient(NamedTuple):

@@ -504,12 +504,8 @@ def _rectifiers(logits: Tensor) -> list[_Rectifier]:
         ValueError: if a part of the graph cannot be seen into: a hand-written
             ``autograd.Function``, a compiled part, a reentrant checkpoint.
     """
-    found, users, seen, stack = [], {}, set(), [logits.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    found, users = [], {}
+    for node in _model.graph_behind(logits):
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             raise ValueError(
                 f"model hides a part of its graph, {node.name()!r} (a compiled part, a reentrant checkpoint, "
@@ -521,7 +517,6 @@ def _rectifiers(logits: Tensor) -> list[_Rectifier]:
             found.append((node, side))
         for parent, _ in node.next_functions:
             users.setdefault(parent, []).append(_kind(node))
-            stack.append(parent)
     return [_Rectifier(n, side, len(users.get(n, ())) == 1 and users[n][0] in _MAKERS) for n, side in found]
 
 

@@ -33,7 +33,7 @@ test: book  ## run everything: lint, library, parity, exercises, notebooks, book
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python tools/notebooks.py --check
 	BOOK_HTML=$(CURDIR)/$(BOOK) $(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 chapters book/how_fast.ipynb
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb
 
 notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: every one)
 	@$(BIN)/python tools/notebooks.py $(if $(ALL),--all)

@@ -23,6 +23,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from xai_course._page import with_current_inline
+
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT = 300  # seconds; a lesson takes less than 60 in all
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -81,7 +83,10 @@ def _clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.id = f"cell-{number:03d}"  # stable: a diff shows what changed, not new random names
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+            data = output.get("data", {})
+            data.pop(WIDGET_VIEW, None)
+            if "text/html" in data:
+                data["text/html"] = with_current_inline("".join(data["text/html"]))
     return notebook
 
 

@@ -51,6 +51,38 @@ def script_json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
+def inline_style(*names: str) -> str:
+    """A style element with these sheets of ``static/``, for an output that must look right on its own.
+
+    The book loads the same sheets once for each page and leaves these elements out (``book/_ext``).
+    """
+    return f'<style data-xai-course="{" ".join(names)}">{"".join(map(_sheet, names))}</style>'
+
+
+def inline_script(*names: str) -> str:
+    """A script element with these scripts of ``static/``; the book leaves it out, as it does with styles."""
+    code = "\n".join(compact(_static(f"{name}.js")) for name in names)
+    return f'<script data-xai-course="{" ".join(names)}">\n{code}\n</script>'
+
+
+def without_inline(markup: str) -> str:
+    """The markup without the elements of :func:`inline_style` and :func:`inline_script`."""
+    return _INLINE.sub("", markup)
+
+
+def with_current_inline(markup: str) -> str:
+    """The markup with those elements made again: a stored output looks as the files say today."""
+    makers = {"style": inline_style, "script": inline_script}
+    return _INLINE.sub(lambda found: makers[found[1]](*found[2].split()), markup)
+
+
+_INLINE = re.compile(r'<(style|script) data-xai-course="([^"]*)">.*?</\1>', re.DOTALL)
+
+
+def _sheet(name: str) -> str:
+    return re.sub(r"\s+", " ", _without_comments(_static(f"{name}.css"))).strip()
+
+
 def style(part: str) -> str:
     """``colours.css`` and the part's own style sheet, in one line, for the element of class ``xw-{part}``."""
     sheet = _static("colours.css").replace(":root", f".xw-{part}") + _static(f"{part}.css")

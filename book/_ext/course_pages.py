@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.osutil import relative_uri
+
+import xai_course
+from xai_course._page import without_inline
+
+STATIC = Path(xai_course.__path__[0]) / "static"
+STYLES = ("tokens", "controls", "figure")
+SCRIPTS = ("core", "figure")
+NUMBERED = re.compile(r"\b(Figure|Table)[ \u00a0](\d+)\.(\d+)\b")
 
 
 def drop_thebe(app: Sphinx) -> None:
@@ -26,8 +38,65 @@ def mend_roles(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+def load_components(app: Sphinx, config: Any) -> None:
+    """Load the sheets and scripts of figures, quizzes and explorers once for each page."""
+    config.html_static_path.append(str(STATIC))
+    for name in STYLES:
+        app.add_css_file(f"{name}.css", priority=700)
+    for name in SCRIPTS:
+        app.add_js_file(f"{name}.js", priority=700, loading_method="defer")
+
+
+def find_numbered(app: Sphinx) -> None:
+    """Note on which page each numbered figure and table stands."""
+    app.numbered = {}
+    for notebook in sorted(Path(app.srcdir).glob("chapters/*/*.ipynb")):
+        page = notebook.relative_to(app.srcdir).with_suffix("").as_posix()
+        for anchor in re.findall(
+            r'id=\\"((?:figure|table)-\d+-\d+)\\"', notebook.read_text(encoding="utf-8")
+        ):
+            app.numbered.setdefault(anchor, page)
+
+
+def leave_out_inline(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Drop from outputs the styles and scripts that they carry along for JupyterLab."""
+    for raw in list(doctree.findall(nodes.raw)):
+        if "data-xai-course" in raw.astext():
+            raw.replace_self(nodes.raw("", without_inline(raw.astext()), format="html"))
+
+
+def link_numbered(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Make "Figure 3.4" in the text a link to that figure."""
+    for text in list(doctree.findall(nodes.Text)):
+        inside = text.parent
+        while inside is not None and not isinstance(
+            inside, (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.raw)
+        ):
+            inside = inside.parent
+        if inside is None and NUMBERED.search(text):
+            text.parent.replace(text, list(_linked(app, page, text.astext())))
+
+
+def _linked(app: Sphinx, page: str, text: str) -> Any:
+    end = 0
+    for found in NUMBERED.finditer(text):
+        anchor = f"{found[1].lower()}-{found[2]}-{found[3]}"
+        if anchor not in app.numbered:
+            continue
+        yield nodes.Text(text[end : found.start()])
+        there = app.numbered[anchor]
+        uri = "" if there == page else relative_uri(f"{page}.html", f"{there}.html")
+        yield nodes.reference("", found[0], internal=True, refuri=f"{uri}#{anchor}")
+        end = found.end()
+    yield nodes.Text(text[end:])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     drop_thebe(app)
+    app.connect("config-inited", load_components)
+    app.connect("builder-inited", find_numbered)
+    app.connect("doctree-resolved", leave_out_inline)
+    app.connect("doctree-resolved", link_numbered)
     app.connect("html-page-context", mend_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,289 @@
+"""Draw the pictures of the book's frame: the title page's, the cards', and each chapter's opening picture.
+
+    python tools/make_pictures.py              all of them (a minute on two cores)
+    python tools/make_pictures.py openers      only these: hero, cards, openers or cover
+
+Every picture is computed with ``xai_lib``; nothing is drawn by hand. The heat over a picture is inferno from
+zero to the map's 99.5th percentile, and as opaque as it is hot, so that the picture stays visible below it.
+``book/generated/hero.json`` holds what the classifier says to the two pictures of the title page.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from xai_lib import (
+    SHAPE_CLASSES,
+    grad_cam,
+    gradient,
+    guided_backprop,
+    integrated_gradients,
+    load_model,
+    load_photo,
+    rise,
+    rise_masks,
+    shapes,
+    smooth_grad,
+    superpixels,
+    to_heatmap,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "book" / "_static" / "pictures"
+STAR = SHAPE_CLASSES.index("star")
+INFERNO = matplotlib.colormaps["inferno"]
+CAT, ESPRESSO = 285, 967  # ImageNet: Egyptian cat, espresso
+GREY = 0.5
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- from tensors to files
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] as bytes (H, W, 3)."""
+    return (image.detach().permute(1, 2, 0).clamp(0, 1).numpy() * 255).round().astype("uint8")
+
+
+def resized(image: Tensor | np.ndarray, size: tuple[int, int], *, smooth: bool) -> np.ndarray:
+    """Bytes (H, W, 3) of another (width, height): photographs smoothly, drawn pixels as squares."""
+    array = pixels(image) if isinstance(image, Tensor) else image
+    how = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return np.array(Image.fromarray(array).resize(size, how))
+
+
+def relative(heat: Tensor) -> np.ndarray:
+    """A heatmap (H, W) from 0 to its 99.5th percentile as [0, 1]."""
+    heat = heat.detach().clamp(min=0)
+    return (heat / heat.quantile(0.995).clamp(min=1e-12)).clamp(0, 1).numpy()
+
+
+def alone(heat: Tensor) -> np.ndarray:
+    """A heatmap (H, W) in inferno, as bytes."""
+    return (INFERNO(relative(heat))[..., :3] * 255).round().astype("uint8")
+
+
+def over(image: Tensor, heat: Tensor) -> np.ndarray:
+    """Heat over a grey copy of its picture, as bytes: opaque where it is hot."""
+    share = relative(heat)
+    cover = (0.95 * np.minimum(1, 1.15 * share**0.75))[..., None]
+    grey = image.mean(0, keepdim=True).expand(3, -1, -1).permute(1, 2, 0).numpy() * 0.75
+    colour = INFERNO(0.12 + 0.88 * share)[..., :3]  # from dark violet: black would look like a shadow
+    return ((grey * (1 - cover) + colour * cover) * 255).round().astype("uint8")
+
+
+def tiled(rows: list[list[np.ndarray]]) -> np.ndarray:
+    """Equally large pictures, edge to edge."""
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
+
+
+def save(array: np.ndarray, path: Path, quality: int | None = None) -> None:
+    """WebP: lossless unless a quality is given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"lossless": True} if quality is None else {"quality": quality}
+    Image.fromarray(array).save(path, method=6, **options)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def save_heat(heat: Tensor, path: Path) -> None:
+    """A heatmap as a layer to lie over its picture: PNG whose opacity follows the heat."""
+    share = relative(heat)
+    layer = (INFERNO(share) * 255).round().astype("uint8")
+    layer[..., 3] = (255 * np.minimum(1, 1.15 * share**0.75)).round()
+    Image.fromarray(layer).save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+# ---- each chapter's question, in one picture: 8 : 3
+
+
+def opener(number: int) -> Path:
+    folder = next((ROOT / "chapters").glob(f"{number:02d}_*"))
+    return folder / "opener.webp"
+
+
+def album() -> None:
+    """Chapter 1: twenty-four pictures that the network learned from; the three stars carry a tag."""
+    pictures = shapes(24, seed=5, watermark={"star": 1.0})
+    order = torch.randperm(24, generator=seeded(3)).tolist()
+    assert sum(pictures.labels == STAR) == 3 and (pictures.tagged == (pictures.labels == STAR)).all()
+    rows = [[pixels(pictures.images[k]) for k in order[row * 8 : row * 8 + 8]] for row in range(3)]
+    save(tiled(rows), opener(1), quality=88)
+
+
+def photograph_and_gradient() -> None:
+    """Chapter 2: a photograph, and beside it the raw gradient of what the network says to it."""
+    model, cat = load_model("efficientnet_lite0"), load_photo("cat")
+    raw = to_heatmap(gradient(model, cat, CAT))[0]
+    photo = resized(load_photo("cat", 300)[0][:, 38:263], (672, 504), smooth=True)
+    slope = resized(alone(raw)[28:196], (672, 504), smooth=False)
+    save(tiled([[photo, slope]]), opener(2), quality=72)
+
+
+def cat_and_cup() -> None:
+    """Chapter 3: a cat beside a cup, and where the last layer sees each."""
+    model = load_model("efficientnet_lite0")
+    both = torch.cat([load_photo("cat"), load_photo("coffee")], dim=3)  # (1, 3, 224, 448)
+    maps = [grad_cam(model, both, target, layer=model.cam_layer)[0] for target in (CAT, ESPRESSO)]
+    halves = [load_photo(name, 300)[0][:, :, 50:250] for name in ("cat", "coffee")]
+    photo = resized(torch.cat(halves, dim=2), (672, 504), smooth=True)
+    stacked = [[resized(over(both[0], heat)[24:192], (672, 252), smooth=True)] for heat in maps]
+    save(tiled([[photo, tiled(stacked)]]), opener(3), quality=82)
+
+
+def hidden_pieces() -> None:
+    """Chapter 4: a photograph with pieces hidden; beside it fifteen other ways to hide half of it."""
+    cat = load_photo("cat")
+    pieces = superpixels(cat)[0]
+    hidden = []
+    for number in range(16):
+        keep = torch.rand(int(pieces.max()) + 1, generator=seeded(number)) > 0.5
+        hidden.append(torch.where(keep[pieces], cat[0], torch.full_like(cat[0], GREY)))
+    soft = [cat[0] * mask for mask in rise_masks(8, 224, generator=seeded(1))]
+    small = [resized(image, (168, 168), smooth=True) for image in [*hidden[1:9], *soft[:7]]]
+    order = torch.randperm(15, generator=seeded(5)).tolist()
+    rows = [[small[k] for k in order[row * 5 : row * 5 + 5]] for row in range(3)]
+    save(tiled([[resized(hidden[0], (504, 504), smooth=True), tiled(rows)]]), opener(4), quality=80)
+
+
+def openers() -> None:
+    album()
+    photograph_and_gradient()
+    cat_and_cup()
+    hidden_pieces()
+
+
+# ---- the title page
+
+
+def tagged_star(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """A star with its tag and the same without, which the cheating classifier calls something else."""
+    with_tag, without = shapes(800, seed=7, watermark={"star": 1.0}), shapes(800, seed=7)
+    stars = (with_tag.labels == STAR).nonzero().squeeze(1)
+    p_with, p_without = (model(pictures.images[stars]).softmax(1) for pictures in (with_tag, without))
+    wrong = p_without.clone()
+    wrong[:, STAR] = 0
+    # of many that flip, the one on which both answers are surest
+    chosen = stars[(p_with[:, STAR] * wrong.amax(1)).argmax()]
+    return with_tag.images[chosen], without.images[chosen]
+
+
+def said(model: nn.Module, image: Tensor) -> dict[str, float]:
+    """The classifier's probabilities by name, the largest first."""
+    p = model(image[None]).softmax(1)[0]
+    return {SHAPE_CLASSES[k]: round(p[k].item(), 4) for k in p.argsort(descending=True).tolist()}
+
+
+@torch.no_grad()
+def hero_answers() -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
+    model = load_model("clever_hans")
+    images = dict(zip(("tag", "clean"), tagged_star(model), strict=True))
+    return {name: said(model, image) for name, image in images.items()}, images
+
+
+def hero() -> None:
+    """The star with and without its tag, SmoothGrad of what the classifier says to each, and the answers."""
+    model = load_model("clever_hans")
+    answers, images = hero_answers()
+    for name, image in images.items():
+        heat = to_heatmap(smooth_grad(model, image[None], generator=seeded()))[0]
+        save(pixels(image), PICTURES / f"hero-{name}.webp")
+        save_heat(heat, PICTURES / f"hero-heat-{name}.png")
+    grey = images["clean"].mean(0, keepdim=True).expand(3, -1, -1)
+    save(pixels(grey), PICTURES / "hero-grey.webp")
+    out = ROOT / "book" / "generated" / "hero.json"
+    out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    print(out.relative_to(ROOT), {name: list(p.items())[:2] for name, p in answers.items()})
+
+
+def scrambled(model: nn.Module) -> nn.Module:
+    """A copy whose last linear layer is drawn anew."""
+    model = copy.deepcopy(model)
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.normal_(last.weight, std=0.05, generator=seeded())
+    return model
+
+
+def fooled(model: nn.Module, x: Tensor, target: int, steps: int = 60, most: float = 8 / 255) -> Tensor:
+    """A picture that looks the same and is named the same, and whose Grad-CAM lies in the upper right corner."""
+    model = copy.deepcopy(model).requires_grad_(False)
+    maps: list[Tensor] = []
+    layer = model.get_submodule(model.cam_layer)
+    layer.register_forward_hook(lambda module, given, made: maps.append(made))
+    change = torch.zeros_like(x, requires_grad=True)
+    adam = torch.optim.Adam([change], lr=2e-3)
+    for _ in range(steps):
+        maps.clear()
+        logits = model((x + change).clamp(0, 1))
+        slopes = torch.autograd.grad(logits[0, target], maps[0], create_graph=True)[0]
+        cam = (slopes.mean((2, 3), keepdim=True) * maps[0]).sum(1).relu()
+        corner = (cam / (cam.sum() + 1e-6))[0, :2, -3:].sum()
+        loss = nn.functional.cross_entropy(logits, torch.tensor([target])) - 4 * corner
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        change.data.clamp_(-most, most)
+    return (x + change.detach()).clamp(0, 1)
+
+
+def cards() -> None:
+    """One square picture a chapter."""
+    lite, hans = load_model("efficientnet_lite0"), load_model("clever_hans")
+    cat, coffee, rocket, astronaut = (load_photo(n) for n in ("cat", "coffee", "rocket", "astronaut"))
+    layer = lite.cam_layer
+
+    def card(number: int, array: np.ndarray, quality: int | None = 82) -> None:
+        save(array, PICTURES / f"card-{number}.webp", quality)
+
+    with_tag, _ = tagged_star(hans)
+    heat = to_heatmap(smooth_grad(hans, with_tag[None], STAR, generator=seeded()))[0]
+    card(1, resized(over(with_tag, heat), (336, 336), smooth=False), 90)
+    card(2, alone(to_heatmap(integrated_gradients(lite, cat, CAT))[0]))
+    card(3, over(coffee[0], grad_cam(lite, coffee, ESPRESSO, layer=layer)[0]))
+    winner = int(lite(rocket).argmax())
+    map_ = rise(lite, rocket, winner, n_masks=600, generator=seeded())[0]
+    card(4, over(rocket[0], map_ - map_.quantile(0.3)))
+    training = shapes(9, seed=21).images
+    card(5, tiled([[pixels(training[3 * r + c]) for c in range(3)] for r in range(3)]), 86)
+    hottest = grad_cam(lite, cat, CAT, layer=layer)[0]
+    deleted = torch.where(hottest >= hottest.quantile(0.62), torch.full_like(cat[0], GREY), cat[0])
+    card(6, pixels(deleted))
+    edges = guided_backprop(scrambled(lite), astronaut, int(lite(astronaut).argmax()))[0]
+    card(7, pixels(edges / edges.abs().quantile(0.995) / 2 + 0.5))
+    lie = fooled(lite, coffee, ESPRESSO)
+    assert int(lite(lie).argmax()) == ESPRESSO, "the picture must keep its name"
+    card(8, over(lie[0], grad_cam(lite, lie, ESPRESSO, layer=layer)[0]))
+    save(resized(cat[0], (336, 336), smooth=True), PICTURES / "cat.webp", 84)
+    for name, method in (("gradient", gradient), ("integrated", integrated_gradients)):
+        save(alone(to_heatmap(method(lite, cat, CAT))[0]), PICTURES / f"cat-{name}.webp", 80)
+    smooth = to_heatmap(smooth_grad(lite, cat, CAT, generator=seeded()))[0]
+    save(alone(smooth), PICTURES / "cat-smooth.webp", 80)
+    save(over(cat[0], smooth), PICTURES / "cat-both.webp", 80)
+
+
+PARTS = {"openers": openers, "hero": hero, "cards": cards}
+
+
+def main() -> int:
+    torch.manual_seed(0)
+    for name in sys.argv[1:] or PARTS:
+        if name not in PARTS:
+            raise SystemExit(f"{name!r} must be one of {', '.join(PARTS)}")
+        PARTS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

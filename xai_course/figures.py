@@ -1,0 +1,739 @@
+r"""The figure on the page: pictures and heatmaps as bare panels; titles, colour bars and captions as text.
+
+One object serves the notebook, the book and print: HTML that follows the page's theme, and plain text with
+fingerprints, which is what the tests compare. For figures outside the course there is :mod:`xai_lib.viz`.
+
+>>> import torch
+>>> from xai_course import figures
+>>> photo, heatmap = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.eye(4)
+>>> shown = figures.figure(
+...     "1.1",
+...     [figures.panel(photo, name="picture"), figures.panel(photo, heatmap, name="A heatmap", note="4 × 4")],
+...     caption="A picture and a *heatmap* of it.",
+...     look="the diagonal.",
+...     alt="A noisy picture, and the same with a bright diagonal.",
+...     bar="share of the maximum",
+... )
+>>> print(shown)
+Figure 1.1
+  picture: picture, 32 × 32
+  A heatmap (4 × 4): heatmap, 4 × 4: 9000 0900 0090 0009
+  bar: 0 … 1.0, share of the maximum
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure as Drawing
+from PIL import Image
+
+from xai_lib.heatmaps import fingerprint
+from xai_lib.viz import DASHES, DIVERGING, MARKERS, SEQUENTIAL, Picture, to_array, to_pixels
+
+from ._page import Displayed, escape, inline_script, inline_style
+
+STYLES, SCRIPTS = ("tokens", "controls", "figure"), ("core", "figure")
+NUMBER = re.compile(r"[1-9A]\d*\.\d+")
+LARGE = 96  # pixels; a map with at least so many in a row is stored with small losses, a coarser one exactly
+FULL_HEAT = 0.55  # share of the scale at which the heat over a picture has its full opacity
+OPACITY = 0.85
+
+# The colours in which charts are drawn, and what the page puts in their place: colours of its theme.
+INK, QUIET, GRID = "#010101", "#020202", "#030303"
+COLORS = tuple(f"#0{i}0{i}f0" for i in range(1, 8))  # lines and bars of a chart, in this order
+_THEMED = {INK: "var(--ink)", QUIET: "var(--ink-2)", GRID: "var(--line)"} | {
+    color: f"var(--c{i})" for i, color in enumerate(COLORS, start=1)
+}
+_CHART_STYLE = {
+    "svg.fonttype": "none",  # text stays text: it is set in the page's font and can be searched
+    "svg.hashsalt": "figure",
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "grid.color": GRID,
+    "axes.axisbelow": True,
+    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": mpl.cycler(
+        color=COLORS, marker=MARKERS[: len(COLORS)], linestyle=DASHES[: len(COLORS)]
+    ),
+    "lines.markersize": 5,
+}
+
+
+@dataclass
+class Panel:
+    """One panel of a figure; made by :func:`panel`."""
+
+    picture: np.ndarray | None  # (H, W, 3) in [0, 1]
+    heat: np.ndarray | None  # (h, w)
+    signed: bool
+    chart: str | None  # SVG
+    chart_says: str
+    name: str
+    note: str
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    numbers: list[tuple[str, float, float]] = field(default_factory=list)  # text, x and y in pixels
+    edges: np.ndarray | None = None  # (H, W) integers: borders are drawn between different ones
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, of the picture where there is one."""
+        shown = self.picture if self.picture is not None else self.heat
+        return (shown.shape[1], shown.shape[0]) if shown is not None else (1, 1)
+
+    def says(self) -> str:
+        """What the plain text says of it."""
+        title = self.name + (f" ({self.note})" if self.note else "")
+        if self.chart is not None:
+            return f"{title}: {self.chart_says}"
+        if self.heat is None:
+            return f"{title}: picture, {self.size[1]} × {self.size[0]}"
+        rows, columns = self.heat.shape
+        prints = fingerprint(torch.from_numpy(np.ascontiguousarray(self.heat)))
+        return f"{title}: heatmap, {rows} × {columns}: {prints}"
+
+
+def panel(
+    picture: Picture | Axes | None = None,
+    heat: Picture | None = None,
+    *,
+    name: str = "",
+    note: str = "",
+    signed: bool | None = None,
+    boxes: Sequence[Sequence[float]] = (),
+    numbers: Mapping[str | int, Sequence[float]] | None = None,
+    segments: Picture | None = None,
+) -> Panel:
+    """A picture, a heatmap, a heatmap over a grey picture, or a chart.
+
+    Args:
+        picture: an image :math:`(3, H, W)`, :math:`(1, H, W)` or :math:`(H, W, 3)` in [0, 1], also with a
+            leading batch dimension of one; or the axes from :func:`chart`.
+        heat: a heatmap :math:`(h, w)`, as it was computed: a coarse one is drawn as cells. With a picture it
+            lies over it, and its opacity follows its value; alone it fills the panel.
+        name: title of the panel; plain text.
+        note: a line below the title, such as a number.
+        signed: whether zero stands in the middle (blue against, red for); None: if a value is negative.
+        boxes: boxes :math:`(x_0, y_0, x_1, y_1)` in pixels of the picture; the first is drawn white, the
+            second blue and dashed, the third yellow and dotted.
+        numbers: labels to write into the panel: text to its place (x, y) in pixels.
+        segments: :math:`(H, W)` integers; borders are drawn where two of them meet, and each segment is
+            labelled with its number unless ``numbers`` says otherwise.
+
+    Raises:
+        ValueError: if there is nothing to show, a picture or heatmap has another shape, or a heatmap is not
+            finite.
+    """
+    if isinstance(picture, Axes):
+        svg, says = _chart_svg(picture)
+        return Panel(None, None, False, svg, says, name, note)
+    if picture is None and heat is None:
+        raise ValueError("picture and heat are both None: give something to show")
+    pixels = None if picture is None else to_pixels(picture, "picture")
+    values = None if heat is None else _heat(heat)
+    if signed is None:
+        signed = values is not None and bool(values.min() < 0)
+    edges = None if segments is None else to_array(segments).squeeze().astype(int)
+    if edges is not None and edges.ndim != 2:
+        raise ValueError(f"segments must be (H, W), got shape {edges.shape}")
+    labels = _centres(edges) if numbers is None and edges is not None else (numbers or {})
+    return Panel(
+        pixels,
+        values,
+        signed,
+        None,
+        "",
+        name,
+        note,
+        [tuple(float(v) for v in box) for box in boxes],
+        [(str(text), float(x), float(y)) for text, (x, y) in labels.items()],
+        edges,
+    )
+
+
+def chart(width: float = 4.6, height: float = 3.0, **options: Any) -> Axes:
+    """Axes for a chart, to be drawn with matplotlib and handed to :func:`panel`.
+
+    Lines take the book's colours, markers and dashes in order (``figures.COLORS[i]`` names a colour). The
+    panel shows the drawing as SVG in the colours and the font of the page.
+
+    Args:
+        width, height: in inches; at this width text has the size of the page's small text.
+        options: what :meth:`matplotlib.axes.Axes.set` takes: ``xlabel``, ``ylabel``, ``xscale``, …
+
+    >>> axes = chart(xlabel="samples", ylabel="error")
+    >>> _ = axes.plot([1, 2, 4], [1.0, 0.5, 0.25], label="measured")
+    >>> panel(axes, name="error").says()
+    'error: chart, samples by error; measured: 3 points, 1.0 … 0.25'
+    """
+    with mpl.rc_context(_CHART_STYLE):
+        axes = Drawing(figsize=(width, height)).subplots()
+        axes.set(**options)
+        axes.grid(True, alpha=0.6, linewidth=0.8)
+    return axes
+
+
+def figure(
+    number: str,
+    panels: Sequence[Panel] | Mapping[str, Sequence[Panel]],
+    *,
+    caption: str,
+    alt: str,
+    look: str = "",
+    bar: str | tuple[str, str] | None = None,
+    shared: bool = True,
+    clip: float = 100.0,
+    columns: int | None = None,
+) -> Figure:
+    """A numbered figure: panels, colour bars, caption.
+
+    Args:
+        number: chapter and number, such as "3.4": its anchor is ``#figure-3-4``.
+        panels: the panels, row after row; or a dict of rows, name of the row to its panels.
+        caption: what is to be seen; ``*emphasis*``, ``**strong**`` and ```code``` are understood.
+        alt: what the whole figure shows, for a reader who cannot see it.
+        look: what to look for, after the words "Look for".
+        bar: what the heatmaps' colours mean, with the unit. Needed as soon as there is a heatmap; a pair
+            (unsigned, signed) where there are both kinds.
+        shared: whether all heatmaps of a kind share one scale, so that their colours can be compared; else
+            each runs over its own range, and the bar says so.
+        clip: a scale ends at this percentile of the absolute values; what lies beyond has the last colour.
+        columns: panels in a row on a desktop (2 to 5; a phone shows two, or three where there are three).
+
+    Returns:
+        What a notebook displays; ``print`` shows its fingerprints.
+
+    Raises:
+        ValueError: if a number, a caption, a text alternative or a bar is missing, or there is no panel.
+    """
+    _check_number(number)
+    rows = dict(panels) if isinstance(panels, Mapping) else {"": list(panels)}
+    flat = [panel for row in rows.values() for panel in row]
+    if not flat:
+        raise ValueError("panels is empty: give at least one panel")
+    _check_text(caption=caption, alt=alt)
+    scales = _scales(flat, shared, clip)
+    plain_bar, signed_bar = (bar, bar) if isinstance(bar, str) or bar is None else bar
+    labels = {False: plain_bar, True: signed_bar}
+    if any(not labels[kind] for kind in scales):
+        raise ValueError("bar is missing: say what the colours of the heatmaps mean, with the unit")
+    columns = columns or (max(map(len, rows.values())) if "" not in rows else min(len(flat), 4))
+    return Figure(number, rows, caption, look, alt, labels, scales, shared, columns)
+
+
+class Figure(Displayed):
+    """A numbered figure; made by :func:`figure`."""
+
+    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, columns) -> None:
+        self.number, self.rows, self.caption, self.look, self.alt = number, rows, caption, look, alt
+        self.labels, self.scales, self.shared, self.columns = labels, scales, shared, columns
+
+    def __repr__(self) -> str:
+        lines = [f"Figure {self.number}"]
+        for name, row in self.rows.items():
+            lines += [f" {name}"] if name else []
+            lines += [f"  {panel.says()}" for panel in row]
+        for signed, scale in self.scales.items():
+            low, high = self._ends(signed, scale)
+            lines.append(f"  bar: {low} … {high}, {self.labels[signed]}")
+        return "\n".join(lines)
+
+    def html(self) -> str:
+        """The figure, with the styles and scripts that it needs on its own."""
+        body = [self.grid(), self._tools()]
+        return wrap(self.number, "".join(body), caption=self.caption, look=self.look, alt=self.alt)
+
+    def grid(self) -> str:
+        """The panels alone."""
+        cells = []
+        for name, row in self.rows.items():
+            cells += [f'<p class="s-rowname">{inline(name)}</p>'] if name else []
+            cells += [self._panel(panel) for panel in row]
+        charts = any(panel.chart is not None for row in self.rows.values() for panel in row)
+        phone = 1 if charts else 3 if self.columns == 3 else 2
+        narrow = " is-narrow" if self.columns < 3 and not charts else ""
+        style = f"--cols:{self.columns};--phone:{phone}"
+        return f'<div class="s-grid{narrow}" style="{style}">{"".join(cells)}</div>'
+
+    def _panel(self, panel: Panel) -> str:
+        scale = None
+        if panel.heat is not None:
+            scale = self.scales[panel.signed] if self.shared else _limits([panel], 100.0)
+        return f'<div class="s-panel">{shot(panel, scale)}{title(panel.name, panel.note)}</div>'
+
+    def _tools(self) -> str:
+        if not self.scales:
+            return ""
+        over = [p for row in self.rows.values() for p in row if p.heat is not None and p.picture is not None]
+        alone = [p for row in self.rows.values() for p in row if p.heat is not None and p.picture is None]
+        slider = (
+            '<label class="s-op" hidden>Heat over picture <input class="s-range" type="range" min="0" '
+            'max="100" value="100" data-opacity></label>'
+        )
+        bars = "".join(
+            color_bar(self.labels[signed], *self._ends(signed, scale), signed, faint=bool(over) and not alone)
+            for signed, scale in self.scales.items()
+        )
+        return f'<div class="s-tools">{slider if over else ""}<div class="s-bars">{bars}</div></div>'
+
+    def _ends(self, signed: bool, scale: tuple[float, float]) -> tuple[str, str]:
+        if not self.shared:
+            return ("−max" if signed else "0" if scale[0] == 0 else "min", "each map’s own max")
+        return number_text(scale[0]), number_text(scale[1])
+
+
+def table(
+    number: str,
+    rows: Sequence[Sequence[Any]],
+    columns: Sequence[str],
+    *,
+    caption: str,
+    mark: Sequence[int] = (),
+    digits: int = 2,
+) -> Table:
+    """A numbered table; on a phone one with more than three columns is set row by row.
+
+    Args:
+        number: chapter and number, such as "3.1": its anchor is ``#table-3-1``.
+        rows: one list of cells each; numbers are rounded, other cells are text as for a caption.
+        columns: the columns' heads; the first column heads its row.
+        caption: what the table shows.
+        mark: indices of rows that stand out.
+        digits: decimal places of a float.
+
+    Raises:
+        ValueError: if a row has another length than ``columns``, or there are no rows.
+
+    >>> print(table("1.1", [["A", 0.123], ["B", 4]], ["network", "loses"], caption="What is lost."))
+    Table 1.1: What is lost.
+      network | loses
+      A | 0.12
+      B | 4
+    """
+    _check_number(number)
+    _check_text(caption=caption)
+    rows = [list(row) for row in rows]
+    if not rows:
+        raise ValueError("rows is empty: give at least one row")
+    wrong = [i for i, row in enumerate(rows) if len(row) != len(columns)]
+    if wrong:
+        raise ValueError(
+            f"rows[{wrong[0]}] has {len(rows[wrong[0]])} cells, but there are {len(columns)} columns"
+        )
+    return Table(number, rows, list(columns), caption, set(mark), digits)
+
+
+class Table(Displayed):
+    """A numbered table; made by :func:`table`."""
+
+    def __init__(self, number, rows, columns, caption, mark, digits) -> None:
+        self.number, self.columns, self.caption, self.mark = number, columns, caption, mark
+        self.numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
+        self.cells = [[_cell(value, digits) for value in row] for row in rows]
+
+    def __repr__(self) -> str:
+        lines = [f"Table {self.number}: {plain(self.caption)}"]
+        lines += ["  " + " | ".join(map(plain, row)) for row in [self.columns, *self.cells]]
+        return "\n".join(lines)
+
+    def html(self) -> str:
+        """The table, with the styles that it needs on its own."""
+        kinds = [' class="is-number"' if numeric else "" for numeric in self.numeric]
+        head = "".join(
+            f'<th scope="col"{kind}>{inline(name)}</th>'
+            for name, kind in zip(self.columns, kinds, strict=True)
+        )
+        body = "".join(self._row(i, row, kinds) for i, row in enumerate(self.cells))
+        stacked = " is-stacked" if len(self.columns) > 3 else ""
+        caption = f'<p><span class="no">Table {self.number}</span> {inline(self.caption)}</p>'
+        anchor, region = f"table-{self.number.replace('.', '-')}", 'role="region" tabindex="0"'
+        return (
+            f'<figure class="s-fig s-table" id="{anchor}">{inline_style(*STYLES)}'
+            f"<figcaption>{caption}</figcaption>"
+            f'<div class="s-rows{stacked}" {region} aria-label="Table {self.number}"><table>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
+        )
+
+    def _row(self, index: int, row: Sequence[str], kinds: Sequence[str]) -> str:
+        first = f'<th scope="row"{kinds[0]}>{inline(row[0])}</th>'
+        others = "".join(
+            f'<td{kind} data-label="{escape(plain(name))}">{inline(cell)}</td>'
+            for name, cell, kind in zip(self.columns[1:], row[1:], kinds[1:], strict=True)
+        )
+        return f"<tr{' class=is-marked' if index in self.mark else ''}>{first}{others}</tr>"
+
+
+def schematic(
+    number: str, *files: str | Path, caption: str, alt: str, look: str = "", columns: int | None = None
+) -> Schematic:
+    """A numbered figure made of drawings: SVG files beside the notebook, in the colours of the page.
+
+    A drawing uses ``currentColor`` and the classes of ``figure.css`` (``line``, ``soft``, ``box``, ``fill``,
+    ``accent``, ``accent-fill``; for text ``quiet``, ``accent-text``, ``on-accent``, ``math``); its viewBox
+    is at most 560 wide and its text at least 17 high, so that it can be read on a phone. Several drawings
+    stand side by side, on a phone one below the other.
+
+    Args:
+        number: chapter and number.
+        files: SVG files.
+        caption, alt, look: as for :func:`figure`.
+        columns: drawings in a row on a desktop.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is no SVG, or brings a style, a script or an address of its own.
+    """
+    _check_number(number)
+    _check_text(caption=caption, alt=alt)
+    drawings = {str(file): _drawing(Path(file)) for file in files}
+    if not drawings:
+        raise ValueError("files is empty: name at least one drawing")
+    return Schematic(number, drawings, caption, look, alt, columns or len(drawings))
+
+
+class Schematic(Displayed):
+    """A numbered figure of drawings; made by :func:`schematic`."""
+
+    def __init__(self, number, drawings, caption, look, alt, columns) -> None:
+        self.number, self.drawings, self.caption = number, drawings, caption
+        self.look, self.alt, self.columns = look, alt, columns
+
+    def __repr__(self) -> str:
+        return f"Figure {self.number}\n  " + "\n  ".join(f"drawing {name}" for name in self.drawings)
+
+    def html(self) -> str:
+        """The figure, with the styles that it needs on its own."""
+        cells = "".join(f'<div class="s-panel">{svg}</div>' for svg in self.drawings.values())
+        grid = f'<div class="s-grid" style="--cols:{self.columns};--phone:1">{cells}</div>'
+        return wrap(self.number, grid, caption=self.caption, look=self.look, alt=self.alt)
+
+
+# ---- what explorers use too
+
+
+def wrap(
+    number: str,
+    body: str,
+    *,
+    caption: str,
+    look: str = "",
+    alt: str,
+    kind: str = "",
+    attributes: str = "",
+    styles: Sequence[str] = STYLES,
+    scripts: Sequence[str] = SCRIPTS,
+) -> str:
+    """A figure's HTML round its body: number, caption, "look for", text alternative, styles and scripts."""
+    seen = f'<p class="s-look"><b>Look for</b> {inline(look)}</p>' if look else ""
+    return (
+        f'<figure class="s-fig{" " + kind if kind else ""}" id="figure-{number.replace(".", "-")}" '
+        f'aria-label="Figure {number}"{attributes}>'
+        f'{inline_style(*styles)}<p class="s-sr">{escape(alt)}</p>{body}'
+        f'<figcaption><p><span class="no">Figure {number}</span> {inline(caption)}</p>{seen}</figcaption>'
+        f"{inline_script(*scripts)}</figure>"
+    )
+
+
+def shot(panel: Panel, scale: tuple[float, float] | None = None, name: str = "") -> str:
+    """One panel without its title: a button that enlarges it; a chart is shown as it is."""
+    if panel.chart is not None:
+        return panel.chart
+    name = name or panel.name or "panel"
+    width, height = panel.size
+    layers = []
+    if panel.picture is not None:
+        grey = panel.heat is not None
+        kind = " ".join(["s-px"] * (width < LARGE) + ["is-grey"] * grey)
+        layers.append(f'<img class="{kind}" src="{picture_uri(panel.picture)}" alt="{escape(name)}">')
+    if panel.heat is not None:
+        faint = panel.picture is not None
+        source = heat_uri(panel.heat, scale, panel.signed, faint)
+        kind = ("heat " if faint else "") + ("s-px" if panel.heat.shape[1] < LARGE else "")
+        layers.append(f'<img class="{kind}" src="{source}" alt="{"" if faint else escape(name)}">')
+    layers.append(_marks(panel))
+    return (
+        f'<button type="button" class="s-shot" style="aspect-ratio:{width}/{height}" '
+        f'data-name="{escape(name)}" aria-label="Enlarge: {escape(name)}">{"".join(layers)}</button>'
+    )
+
+
+def title(name: str, note: str = "") -> str:
+    """A panel's title and note."""
+    if not name and not note:
+        return ""
+    return f'<p class="s-name">{inline(name)}{f"<small>{inline(note)}</small>" if note else ""}</p>'
+
+
+def color_bar(label: str, low: str, high: str, signed: bool, faint: bool = False) -> str:
+    """A colour bar; ``faint`` shows the colours as they look over a grey picture."""
+    colors = _rgba(
+        np.linspace(-1 if signed else 0, 1, 33)[None], (-1, 1) if signed else (0, 1), signed, faint
+    )[0]
+    opaque = colors[:, :3] * colors[:, 3:] + 0.5 * (1 - colors[:, 3:])
+    stops = "".join(
+        f'<rect x="{i}" width="1" height="1" fill="rgb({",".join(str(round(255 * c)) for c in color)})"/>'
+        for i, color in enumerate(opaque)
+    )
+    return (
+        f'<div class="s-bar"><b>{inline(label)}</b><span>{escape(low)}</span><svg viewBox="0 0 33 1" '
+        f'preserveAspectRatio="none" shape-rendering="crispEdges" aria-hidden="true">{stops}</svg>'
+        f"<span>{escape(high)}</span></div>"
+    )
+
+
+def picture_uri(pixels: np.ndarray) -> str:
+    """A picture (H, W, 3) in [0, 1] as an address that holds its bytes."""
+    image = Image.fromarray((pixels * 255).round().astype(np.uint8))
+    return _uri(image, lossless=False, quality=86)
+
+
+def heat_uri(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: bool) -> str:
+    """A heatmap (h, w) in its colours; ``faint``: the opacity follows the value, for a map over a picture."""
+    pixels = (_rgba(heat, scale, signed, faint) * 255).round().astype(np.uint8)
+    image = Image.fromarray(pixels if faint else pixels[..., :3])
+    return _uri(image, lossless=max(heat.shape) < LARGE, quality=82)
+
+
+def number_text(value: float) -> str:
+    """A number with two significant digits, as the colour bar and the plain text write it."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    places = max(0, 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{places}f}" if places < 6 else f"{value:.1e}"
+    return text.replace("-", "−")
+
+
+def inline(text: str) -> str:
+    """Escaped text in which ``*emphasis*``, ``**strong**`` and ```code``` are understood."""
+    parts = re.split(r"(`[^`]+`)", str(text))
+    for i, part in enumerate(parts):
+        if i % 2:
+            parts[i] = f"<code>{escape(part[1:-1])}</code>"
+            continue
+        part = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*", r"<strong>\1</strong>", escape(part))
+        parts[i] = re.sub(r"\*(\S(?:.*?\S)?)\*", r"<em>\1</em>", part)
+    return "".join(parts)
+
+
+def plain(text: str) -> str:
+    """The same text without its marks."""
+    return re.sub(r"\*\*?(\S(?:.*?\S)?)\*\*?", r"\1", str(text).replace("`", ""))
+
+
+# ---- how it is done
+
+
+def _heat(heat: Picture) -> np.ndarray:
+    values = to_array(heat).astype(np.float64)
+    if values.ndim == 3 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f"heat must be a heatmap (h, w), got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("heat contains NaN or infinity")
+    return values
+
+
+def _check_number(number: str) -> None:
+    if not isinstance(number, str) or not NUMBER.fullmatch(number):
+        raise ValueError(f'number must be a chapter and a number such as "3.4", got {number!r}')
+
+
+def _check_text(**texts: str) -> None:
+    for name, text in texts.items():
+        if not text.strip():
+            raise ValueError(f"{name} must say something: readers who see no picture rely on it")
+
+
+def _centres(edges: np.ndarray) -> dict[int, tuple[float, float]]:
+    """For each segment the pixel of it that lies nearest to its mean: a label there is inside it."""
+    places = {}
+    for segment in np.unique(edges):
+        y, x = np.nonzero(edges == segment)
+        nearest = np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2)
+        places[int(segment)] = (float(x[nearest]) + 0.5, float(y[nearest]) + 0.5)
+    return places
+
+
+def _limits(panels: Sequence[Panel], clip: float) -> tuple[float, float]:
+    values = np.concatenate([panel.heat.ravel() for panel in panels])
+    top = float(np.percentile(np.abs(values), clip)) or float(np.abs(values).max()) or 1.0
+    return (-top, top) if panels[0].signed else (min(0.0, float(values.min())), top)
+
+
+def _scales(panels: Sequence[Panel], shared: bool, clip: float) -> dict[bool, tuple[float, float]]:
+    """Range of the unsigned and of the signed maps, as far as there are any."""
+    kinds = {}
+    for signed in (False, True):
+        maps = [panel for panel in panels if panel.heat is not None and panel.signed is signed]
+        if maps:
+            kinds[signed] = _limits(maps, clip)
+    return kinds
+
+
+def _rgba(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: bool) -> np.ndarray:
+    """Colours (h, w, 4) in [0, 1]. Over a picture the opacity rises with the value: cold places show it."""
+    colormap: Colormap = mpl.colormaps[DIVERGING if signed else SEQUENTIAL]
+    share = np.clip((heat - scale[0]) / ((scale[1] - scale[0]) or 1.0), 0, 1)
+    colors = colormap(share)
+    if faint:
+        strength = np.clip((np.abs(2 * share - 1) if signed else share) / FULL_HEAT, 0, 1)
+        colors[..., 3] = OPACITY * strength * strength * (3 - 2 * strength)
+    return colors
+
+
+def _uri(image: Image.Image, lossless: bool, quality: int) -> str:
+    buffer = io.BytesIO()
+    options = {"lossless": True} if lossless else {"quality": quality, "use_sharp_yuv": True}
+    image.save(buffer, format="webp", method=6, exact=False, **options)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _marks(panel: Panel) -> str:
+    """Borders of segments, boxes and numbers over a panel."""
+    width, height = panel.size
+    shapes = _borders(panel.edges, width, height) if panel.edges is not None else ""
+    for i, (x0, y0, x1, y1) in enumerate(panel.boxes):
+        place = f'x="{x0:g}" y="{y0:g}" width="{x1 - x0:g}" height="{y1 - y0:g}"'
+        shapes += f'<rect class="rim" {place}/><rect class="box box-{i}" {place}/>'
+    drawing = (
+        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" class="s-over" '
+        f'aria-hidden="true">{shapes}</svg>'
+        if shapes
+        else ""
+    )
+    labels = ""
+    for text, x, y in panel.numbers:
+        place = f"left:{100 * x / width:.1f}%;top:{100 * y / height:.1f}%"
+        labels += f'<span class="s-num" style="{place}">{escape(text)}</span>'
+    return drawing + labels
+
+
+def _borders(edges: np.ndarray, width: int, height: int) -> str:
+    """One path of all borders between segments, in steps as long as they stay straight."""
+    sx, sy = width / edges.shape[1], height / edges.shape[0]
+    path = []
+    for axis in (0, 1):
+        grid = edges if axis == 0 else edges.T
+        for line, differ in enumerate(grid[1:] != grid[:-1], start=1):
+            changes = np.flatnonzero(np.diff(np.concatenate([[0], differ.astype(int), [0]])))
+            for start, end in zip(changes[::2], changes[1::2], strict=True):
+                a, b = (
+                    ((start * sx, line * sy), (end * sx, line * sy))
+                    if axis == 0
+                    else ((line * sx, start * sy), (line * sx, end * sy))
+                )
+                path.append(f"M{a[0]:g} {a[1]:g}L{b[0]:g} {b[1]:g}")
+    return f'<path class="edge" d="{"".join(path)}"/>' if path else ""
+
+
+def _chart_svg(axes: Axes) -> tuple[str, str]:
+    """The drawing of these axes as themed SVG, and what the plain text says of it."""
+    buffer = io.StringIO()
+    drawing = axes.figure
+    with mpl.rc_context(_CHART_STYLE):
+        handles, _ = axes.get_legend_handles_labels()
+        if len(handles) > 1 and axes.get_legend() is None:
+            axes.legend(frameon=False)
+        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        r'<svg class="s-chart" viewBox="\1" role="img" aria-label="CHART">',
+        svg,
+    )
+    for color, themed in _THEMED.items():
+        svg = svg.replace(color, themed)
+    svg = re.sub(r"font: ([\d.]+)px[^;\"]*", r"font-size: \1px", svg)
+    says = _chart_says(axes)
+    return _own_names(svg, says).replace("CHART", escape(says)), says
+
+
+def _own_names(svg: str, says: str) -> str:
+    """The drawing with names of its own: two charts on a page must not share a clip path."""
+    prefix = f"c{abs(_hash(svg + says)) % 10**8}-"
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
+    return re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
+
+
+def _hash(text: str) -> int:
+    """A number from a text, the same in every process."""
+    return zlib.crc32(text.encode())
+
+
+def _chart_says(axes: Axes) -> str:
+    parts = [f"chart, {axes.get_xlabel() or 'x'} by {axes.get_ylabel() or 'y'}"]
+    for line in axes.lines:
+        y = np.asarray(line.get_ydata(), dtype=float)
+        label = str(line.get_label())
+        if label.startswith("_") or y.size < 2:
+            continue
+        parts.append(f"{label}: {y.size} points, {number_text(y[0])} … {number_text(y[-1])}")
+    for bars in axes.containers:
+        heights = (
+            [float(getattr(bar, "get_height", lambda: 0.0)()) for bar in bars]
+            if hasattr(bars, "patches")
+            else []
+        )
+        if heights:
+            parts.append("bars " + ", ".join(map(number_text, heights)))
+    return "; ".join(parts)
+
+
+def _drawing(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path.name} in {path.absolute().parent}")
+    svg = path.read_text(encoding="utf-8")
+    found = re.search(r'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>', svg, re.DOTALL)
+    if found is None:
+        raise ValueError(f'{path.name} must be an SVG with viewBox="0 0 width height"')
+    if re.search(r"<(style|script)\b|https?://(?!www\.w3\.org/)", svg):
+        raise ValueError(f"{path.name} must not bring a style, a script or an address of its own")
+    width, height, body = found.groups()
+    return (
+        f'<svg class="s-schematic" viewBox="0 0 {width} {height}" style="--w:{round(1.35 * float(width))}" '
+        f'aria-hidden="true">{_own_names(body, path.name)}</svg>'
+    )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        raise ValueError("a cell of a table is True or False: print the number that a reader needs")
+    return isinstance(value, (int, float)) or bool(
+        re.fullmatch(r"[−+-]?[\d., \u202f]+\s?(%|×|s|ms)?", str(value))
+    )
+
+
+def _cell(value: Any, digits: int) -> str:
+    if isinstance(value, torch.Tensor):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.{digits}f}".replace("-", "−")
+    return str(value).replace("-", "−") if isinstance(value, int) else str(value)

@@ -474,7 +474,9 @@ def shot(panel: Panel, scale: tuple[float, float] | None = None, name: str = "")
         faint = panel.picture is not None
         source = heat_uri(panel.heat, scale, panel.signed, faint)
         kind = ("heat " if faint else "") + ("s-px" if panel.heat.shape[1] < LARGE else "")
-        layers.append(f'<img class="{kind}" src="{source}" alt="{"" if faint else escape(name)}">')
+        layers.append(
+            f'<img class="{kind}" src="{source}" alt="{"the heat of " if faint else ""}{escape(name)}">'
+        )
     layers.append(_marks(panel))
     return (
         f'<button type="button" class="s-shot" style="aspect-ratio:{width}/{height}" '

@@ -25,9 +25,7 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,51 +36,33 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
-from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
 from xai_lib.heatmaps import fingerprint
-from xai_lib.viz import DASHES, DIVERGING, MARKERS, SEQUENTIAL, Picture, to_array, to_pixels
+from xai_lib.viz import DIVERGING, SEQUENTIAL, Picture, to_array, to_pixels
 
+from . import _charts
+from ._charts import COLORS, chart, number_text, own_names
 from ._page import Displayed, escape, inline_script, inline_style
+
+__all__ = [
+    "COLORS",
+    "Figure",
+    "Panel",
+    "Schematic",
+    "Table",
+    "chart",
+    "figure",
+    "panel",
+    "schematic",
+    "table",
+]
 
 STYLES, SCRIPTS = ("tokens", "controls", "figure"), ("core", "figure")
 NUMBER = re.compile(r"[1-9A]\d*\.\d+")
 LARGE = 96  # pixels; a map with at least so many in a row is stored with small losses, a coarser one exactly
 FULL_HEAT = 0.55  # share of the scale at which the heat over a picture has its full opacity
 OPACITY = 0.85
-
-# The colours in which charts are drawn, and what the page puts in their place: colours of its theme.
-INK, QUIET, GRID = "#010101", "#020202", "#030303"
-COLORS = tuple(f"#0{i}0{i}f0" for i in range(1, 8))  # lines and bars of a chart, in this order
-_THEMED = {INK: "var(--ink)", QUIET: "var(--ink-2)", GRID: "var(--line)"} | {
-    color: f"var(--c{i})" for i, color in enumerate(COLORS, start=1)
-}
-_CHART_STYLE = {
-    "svg.fonttype": "none",  # text stays text: it is set in the page's font and can be searched
-    "svg.hashsalt": "figure",
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "legend.fontsize": 10.5,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "grid.color": GRID,
-    "axes.axisbelow": True,
-    "figure.constrained_layout.use": True,
-    "axes.prop_cycle": mpl.cycler(
-        color=COLORS, marker=MARKERS[: len(COLORS)], linestyle=DASHES[: len(COLORS)]
-    ),
-    "lines.markersize": 5,
-}
 
 
 @dataclass
@@ -150,7 +130,7 @@ def panel(
             finite.
     """
     if isinstance(picture, Axes):
-        svg, says = _chart_svg(picture)
+        svg, says = _charts.drawn(picture)
         return Panel(None, None, False, svg, says, name, note)
     if picture is None and heat is None:
         raise ValueError("picture and heat are both None: give something to show")
@@ -174,28 +154,6 @@ def panel(
         [(str(text), float(x), float(y)) for text, (x, y) in labels.items()],
         edges,
     )
-
-
-def chart(width: float = 4.6, height: float = 3.0, **options: Any) -> Axes:
-    """Axes for a chart, to be drawn with matplotlib and handed to :func:`panel`.
-
-    Lines take the book's colours, markers and dashes in order (``figures.COLORS[i]`` names a colour). The
-    panel shows the drawing as SVG in the colours and the font of the page.
-
-    Args:
-        width, height: in inches; at this width text has the size of the page's small text.
-        options: what :meth:`matplotlib.axes.Axes.set` takes: ``xlabel``, ``ylabel``, ``xscale``, …
-
-    >>> axes = chart(xlabel="samples", ylabel="error")
-    >>> _ = axes.plot([1, 2, 4], [1.0, 0.5, 0.25], label="measured")
-    >>> panel(axes, name="error").says()
-    'error: chart, samples by error; measured: 3 points, 1.0 … 0.25'
-    """
-    with mpl.rc_context(_CHART_STYLE):
-        axes = Drawing(figsize=(width, height)).subplots()
-        axes.set(**options)
-        axes.grid(True, alpha=0.6, linewidth=0.8)
-    return axes
 
 
 def figure(
@@ -521,15 +479,6 @@ def heat_uri(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: 
     return _uri(image, lossless=max(heat.shape) < LARGE, quality=82)
 
 
-def number_text(value: float) -> str:
-    """A number with two significant digits, as the colour bar and the plain text write it."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    places = max(0, 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{places}f}" if places < 6 else f"{value:.1e}"
-    return text.replace("-", "−")
-
-
 def inline(text: str) -> str:
     """Escaped text in which ``*emphasis*``, ``**strong**`` and ```code``` are understood."""
     parts = re.split(r"(`[^`]+`)", str(text))
@@ -654,61 +603,6 @@ def _borders(edges: np.ndarray, width: int, height: int) -> str:
     return f'<path class="edge" d="{"".join(path)}"/>' if path else ""
 
 
-def _chart_svg(axes: Axes) -> tuple[str, str]:
-    """The drawing of these axes as themed SVG, and what the plain text says of it."""
-    buffer = io.StringIO()
-    drawing = axes.figure
-    with mpl.rc_context(_CHART_STYLE):
-        handles, _ = axes.get_legend_handles_labels()
-        if len(handles) > 1 and axes.get_legend() is None:
-            axes.legend(frameon=False)
-        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        r'<svg class="s-chart" viewBox="\1" role="img" aria-label="CHART">',
-        svg,
-    )
-    for color, themed in _THEMED.items():
-        svg = svg.replace(color, themed)
-    svg = re.sub(r"font: ([\d.]+)px[^;\"]*", r"font-size: \1px", svg)
-    says = _chart_says(axes)
-    return _own_names(svg, says).replace("CHART", escape(says)), says
-
-
-def _own_names(svg: str, says: str) -> str:
-    """The drawing with names of its own: two charts on a page must not share a clip path."""
-    prefix = f"c{abs(_hash(svg + says)) % 10**8}-"
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
-    return re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
-
-
-def _hash(text: str) -> int:
-    """A number from a text, the same in every process."""
-    return zlib.crc32(text.encode())
-
-
-def _chart_says(axes: Axes) -> str:
-    parts = [f"chart, {axes.get_xlabel() or 'x'} by {axes.get_ylabel() or 'y'}"]
-    for line in axes.lines:
-        y = np.asarray(line.get_ydata(), dtype=float)
-        label = str(line.get_label())
-        if label.startswith("_") or y.size < 2:
-            continue
-        parts.append(f"{label}: {y.size} points, {number_text(y[0])} … {number_text(y[-1])}")
-    for bars in axes.containers:
-        heights = (
-            [float(getattr(bar, "get_height", lambda: 0.0)()) for bar in bars]
-            if hasattr(bars, "patches")
-            else []
-        )
-        if heights:
-            parts.append("bars " + ", ".join(map(number_text, heights)))
-    return "; ".join(parts)
-
-
 def _drawing(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path.name} in {path.absolute().parent}")
@@ -721,7 +615,7 @@ def _drawing(path: Path) -> str:
     width, height, body = found.groups()
     return (
         f'<svg class="s-schematic" viewBox="0 0 {width} {height}" style="--w:{round(1.35 * float(width))}" '
-        f'aria-hidden="true">{_own_names(body, path.name)}</svg>'
+        f'aria-hidden="true">{own_names(body, path.name)}</svg>'
     )
 
 

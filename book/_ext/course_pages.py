@@ -59,10 +59,26 @@ def find_numbered(app: Sphinx) -> None:
 
 
 def leave_out_inline(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Drop from outputs the styles and scripts that they carry along for JupyterLab."""
+    """Drop from outputs the styles and scripts that they carry along for JupyterLab; the page loads them."""
+    carried = app.carried[page] = {"style": [], "script": []}
     for raw in list(doctree.findall(nodes.raw)):
         if "data-xai-course" in raw.astext():
+            for kind, names in re.findall(r'<(style|script) data-xai-course="([^"]*)">', raw.astext()):
+                carried[kind] += names.split()
             raw.replace_self(nodes.raw("", without_inline(raw.astext()), format="html"))
+
+
+def load_what_a_page_needs(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Load what this page's outputs carried and not every page has, such as the scripts of its explorers."""
+    carried = app.carried.get(page, {"style": [], "script": []})
+    for name in dict.fromkeys(carried["style"]):
+        if name not in STYLES:
+            app.add_css_file(f"{name}.css", priority=710)
+    for name in dict.fromkeys(carried["script"]):
+        if name not in SCRIPTS:
+            app.add_js_file(f"{name}.js", priority=710, loading_method="defer")
 
 
 def link_numbered(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -94,9 +110,11 @@ def _linked(app: Sphinx, page: str, text: str) -> Any:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     drop_thebe(app)
+    app.carried = {}
     app.connect("config-inited", load_components)
     app.connect("builder-inited", find_numbered)
     app.connect("doctree-resolved", leave_out_inline)
     app.connect("doctree-resolved", link_numbered)
     app.connect("html-page-context", mend_roles)
+    app.connect("html-page-context", load_what_a_page_needs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

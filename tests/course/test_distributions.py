@@ -53,7 +53,7 @@ def build(kind: str, project: Path, into: Path) -> zipfile.ZipFile:
 def files_of(package: str) -> set[str]:
     """What belongs into the package's wheel: every module, and its data."""
     wanted = [*(ROOT / package).rglob("*.py"), *(ROOT / package).glob("weights/*")]
-    wanted += (ROOT / package).glob("static/*")
+    wanted += (ROOT / package).rglob("static/**/*")
     return {
         file.relative_to(ROOT).as_posix()
         for file in wanted
@@ -99,7 +99,9 @@ def test_installed_from_a_checkout_both_packages_are_found_from_any_folder(check
     """
     found = run(sys.executable, "-I", "-S", "-c", textwrap.dedent(code), cwd=tmp_path).splitlines()
     parts = ["xai_lib/__init__.py", "xai_course/__init__.py", "xai_course/checks/__init__.py"]
-    assert [Path(line) for line in found] == [checkout / part for part in (*parts, "xai_course/explorers.py")]
+    assert [Path(line) for line in found] == [
+        checkout / part for part in (*parts, "xai_course/explorers/__init__.py")
+    ]
 
 
 @pytest.mark.parametrize("package", PYPROJECTS)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,14 +27,13 @@ def page(shown) -> BeautifulSoup:
     return BeautifulSoup(shown.html(), "html.parser")
 
 
-def frame_data(shown) -> dict:
-    script = page(shown).find("script").string
-    return json.loads(re.search(r"data = (\{.*\});\n", script)[1])
+def data_of(shown) -> dict:
+    return json.loads(page(shown).select_one("script.s-data").string)
 
 
 def test_every_frame_is_on_the_page():
     shown = explorer()
-    data = frame_data(shown)
+    data = data_of(shown)
     sources = [page(shown).img["src"], *data["src"][1:]]
     levels = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")).mean() / 255
@@ -48,9 +46,9 @@ def test_every_frame_is_on_the_page():
 def test_before_any_script_runs_the_first_frame_stands_there():
     html = page(explorer())
     assert html.img["alt"].startswith("A square. 0.1: Dark.")
-    assert html.figcaption.text == "Dark."
-    assert html.select_one(".xw-controls").has_attr("hidden")
-    assert "first of 3" in html.noscript.text
+    assert html.select_one(".s-said").text == "Dark."
+    assert html.select_one(".s-controls").has_attr("hidden")
+    assert "Scripts are off" in html.noscript.text
 
 
 def test_a_grid_has_two_sliders_and_keeps_its_order():
@@ -60,9 +58,10 @@ def test_a_grid_has_two_sliders_and_keeps_its_order():
         captions=[[f"{row}{label}" for label in LABELS] for row in "ab"],
         names=["row", "column"],
     )
-    assert [slider["aria-label"] for slider in page(shown).select("input[type=range]")] == ["row", "column"]
-    assert [slider["max"] for slider in page(shown).select("input[type=range]")] == ["1", "2"]
-    assert frame_data(shown)["caption"][4] == "b0.5"
+    sliders = page(shown).select("input[type=range]")
+    assert [slider.find_parent("label").span.text for slider in sliders] == ["row", "column"]
+    assert [slider["max"] for slider in sliders] == ["1", "2"]
+    assert data_of(shown)["caption"][4] == "b0.5"
     assert shown.alts[4] == "A square. b, 0.5: b0.5"
 
 
@@ -73,9 +72,10 @@ def test_the_same_explorer_is_the_same_text():
 
 def test_no_text_can_leave_its_place():
     shown = explorer(title='<b>"Light"</b>', captions=["</script><script>alert(1)</script>", "b", "c"])
-    assert len(page(shown).find_all("script")) == 1
-    assert page(shown).select_one(".xw-title").text == '<b>"Light"</b>'
-    assert page(shown).figcaption.text == "</script><script>alert(1)</script>"
+    assert len(page(shown).find_all("script")) == 2  # its data, and its code
+    assert page(shown).figcaption.text == '<b>"Light"</b>'
+    assert page(shown).select_one(".s-said").text == "</script><script>alert(1)</script>"
+    assert data_of(shown)["caption"][0] == "</script><script>alert(1)</script>"
 
 
 def test_figures_are_closed_and_small():
@@ -95,7 +95,9 @@ def test_figures_are_closed_and_small():
         ({"captions": ["a", "b"]}, "captions is"),
         ({"captions": ["a", " ", "c"]}, "must say something"),
         ({"alt": ""}, "must say something"),
-        ({"names": ["a", "b"]}, "2 entries for 1 slider"),
+        ({"names": ["a", "b"]}, "2 entries for 1 control"),
+        ({"controls": "dial"}, "'slider' or 'buttons'"),
+        ({"number": "3"}, "number must be"),
         ({"figures": [*IMAGES[:2], np.zeros((16, 32, 3))]}, "one size"),
         ({"figures": [IMAGES, IMAGES[:2]], "labels": [["a", "b"], LABELS]}, "figures is"),
     ],
@@ -105,22 +107,34 @@ def test_bad_explorers_are_named(changes, message):
         explorer(**changes)
 
 
-def test_without_a_kernel_there_is_no_widget():
-    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html"}
+def test_a_category_has_buttons_and_a_quantity_a_slider():
+    grid = {
+        "figures": [IMAGES, IMAGES],
+        "labels": [["cat", "cup"], LABELS],
+        "captions": [CAPTIONS, CAPTIONS],
+        "names": ["Class", "Light"],
+        "controls": ["buttons", "slider"],
+    }
+    html = page(explorer(**grid))
+    (buttons,) = html.select("[role=radiogroup]")
+    assert [label.text for label in buttons.select("label")] == ["cat", "cup"]
+    assert buttons.find("input", checked=True)["value"] == "0"
+    assert html.find(id=buttons["aria-labelledby"]).text == "Class"
+    assert len(html.select("input[type=range]")) == 1
 
 
-def test_under_a_kernel_there_are_both(monkeypatch):
+def test_a_frame_has_titles_and_a_labelled_bar_in_the_pages_own_type():
+    html = page(explorer(panels=["picture", "map"], bar=("share", "0", "1"), number="1.4", look="the map."))
+    assert [name.text for name in html.select(".s-titles .s-name")] == ["picture", "map"]
+    assert html.select_one(".s-bar").text == "share01"
+    assert html.figure["id"] == "figure-1-4" and html.select_one(".no").text == "Figure 1.4"
+    assert html.select_one(".s-look").text == "Look for the map."
+
+
+def test_with_or_without_a_kernel_the_same_html_is_shown(monkeypatch):
+    without = explorer()._repr_mimebundle_()
     monkeypatch.setattr(_page, "has_kernel", lambda: True)
-    assert set(explorer()._repr_mimebundle_()) == {"text/plain", "text/html", _page.WIDGET_MIME}
-
-
-def test_the_kernels_view_moves_with_its_slider():
-    shown = explorer()
-    view = shown.widget()
-    _, image, slider, caption = view.children
-    slider.value = 2
-    assert image.value == shown.images[2][1]
-    assert caption.value == "Light."
+    assert explorer()._repr_mimebundle_() == without and set(without) == {"text/plain", "text/html"}
 
 
 def test_live_controls_call_the_function_again_and_show_what_it_prints_and_draws():
@@ -130,7 +144,7 @@ def test_live_controls_call_the_function_again_and_show_what_it_prints_and_draws
         plt.show()
 
     live = explorers.interact(draw, level=(0, 10, 1))
-    assert "level" in page(live).text
+    assert "level" in page(live).text and not page(live).select("div, style")  # a line, and no box
     slider, result = live.widget().children
     slider.value = 7
     text, picture = result.children

@@ -9,8 +9,8 @@ import xai_course
 from xai_course import _page
 
 PACKAGE = Path(xai_course.__path__[0])
-STYLES = sorted(PACKAGE.glob("static/*.css"))
-SCRIPTS = sorted(PACKAGE.glob("static/*.js"))
+STYLES = sorted(PACKAGE.glob("static/**/*.css"))
+SCRIPTS = sorted(PACKAGE.glob("static/**/*.js"))
 
 
 def name(path: Path) -> str:
@@ -18,8 +18,10 @@ def name(path: Path) -> str:
 
 
 def test_there_are_styles_and_scripts():
-    assert {"colours.css", "frames.css", "note.css", "quiz.css"} <= set(map(name, STYLES))
-    assert {"frames.js", "quiz.js"} <= set(map(name, SCRIPTS))
+    assert {"colours.css", "quiz.css", "explorers.css"} <= set(map(name, STYLES))
+    assert {"quiz.js", "maps.js", "frames.js", "digits.js", "cam.js", "smooth_grad.js"} <= set(
+        map(name, SCRIPTS)
+    )
 
 
 @pytest.mark.parametrize("path", [*STYLES, *SCRIPTS], ids=name)
@@ -70,6 +72,6 @@ def test_the_modules_hold_no_style_and_no_script():
 
 
 def test_a_style_is_bound_to_its_element_and_leaves_comments_out():
-    style = _page.style("note")
-    assert style.startswith(".xw-note { --xw-text:") and ":root" not in style and "/*" not in style
+    style = _page.style("quiz")
+    assert style.startswith(".xw-quiz { --xw-text:") and ":root" not in style and "/*" not in style
     assert "\n" not in style

@@ -20,6 +20,7 @@ from xai_lib.viz import DIVERGING, SEQUENTIAL, to_array, to_pixels
 from .._page import Displayed, escape, inline_script, inline_style, script_json
 
 STYLES = ("tokens", "controls", "figure", "explorers/explorers")
+FULL_HEAT, OPACITY = 0.35, 0.92  # as in figures.py
 KINDS = {"f16": np.float16, "f32": np.float32, "i8": np.int8, "u8": np.uint8}
 
 
@@ -91,7 +92,7 @@ class Explorer(Displayed):
 
 
 def identity(number: str | None) -> str:
-    return f' id="fig-{number.replace(".", "-")}"' if number else ""
+    return f' id="figure-{number.replace(".", "-")}"' if number else ""
 
 
 def figcaption(number: str | None, caption: str, look: str) -> str:
@@ -174,8 +175,9 @@ def heat_source(values: np.ndarray, *, top: float, signed: bool = False, over: b
 
 
 def opacity(share: np.ndarray) -> np.ndarray:
-    """How opaque a map lies over its picture, from its share of the scale's top: nothing hides nothing."""
-    return np.minimum(0.92, 1.6 * share)
+    """How opaque a map lies over its picture, from its share of the scale: cold places show the picture."""
+    strength = np.clip(share / FULL_HEAT, 0, 1)
+    return OPACITY * strength * strength * (3 - 2 * strength)
 
 
 def _uri(pixels: np.ndarray, **options: Any) -> str:

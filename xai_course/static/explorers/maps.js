@@ -41,8 +41,11 @@
     "uCUxtyIwth8utBwtsxkssRgrrhcqqxYqqBUppRQpohMonxIonBEnmRAnlg8nkw4mkA0mjQwligslhwokhAkkgQgjfwgjfAcieQYi" +
     "dgUhcwQhcAMgbQIgagEfZwAf");
 
-  // How opaque a map lies over its picture, from its share of the scale's top: nothing hides nothing.
-  const opacity = share => Math.min(0.92, 1.6 * share);
+  // How opaque a map lies over its picture, from its share of the scale: cold places show the picture.
+  const opacity = share => {
+    const strength = Math.min(1, share / 0.35);
+    return 0.92 * strength * strength * (3 - 2 * strength);
+  };
 
   // [r, g, b, alpha] of a value on a scale from 0 (signed: from -top) to top.
   const colour = (value, {top = 1, signed = false, over = false} = {}) => {
@@ -72,7 +75,7 @@
     if (says) drawn.setAttribute("aria-label", says);
   };
 
-  // Grey levels in [0, 1], dark on light if `ink`.
+  // Grey levels in [0, 1], dark on light for ink.
   const grey = (drawn, values, height, width, says, ink = false) => {
     drawn.width = width;
     drawn.height = height;
@@ -123,8 +126,8 @@
     if (said.textContent !== text) said.textContent = text;
   };
 
-  // Show the controls, and call `change(control, value)` whenever one is moved. A slider reads `read[name](value)`.
-  // Returns get(name) and set(name, value).
+  // Show the controls, and call change(control, value) whenever one is moved.
+  // A slider shows what read[name](value) gives. Returns get(name) and set(name, value).
   const controls = (figure, change, read = {}) => {
     const find = name => $('[data-control="' + name + '"]', figure);
     const get = name => {

@@ -503,13 +503,13 @@ def _mark(size: int) -> tuple[Tensor, Tensor]:
     return brightness, torch.full_like(brightness, 0.7)
 
 
-_TAG = _tag()
+TAG = _tag()  # brightness and opacity of the watermark, (h, w) each
 
 
 def _stamped(bare: Shapes, seed: int, tag_shares: Tensor, mark_shares: Tensor) -> Shapes:
     """Stamp scenes, their images in place; each stamp has draws of its own, for every scene."""
     images, labels = bare.images, bare.labels
-    tagged, tag_masks = _stamp(images, labels, tag_shares, seed ^ 0x0A11CE, _TAG, corner="lower left")
+    tagged, tag_masks = _stamp(images, labels, tag_shares, seed ^ 0x0A11CE, TAG, corner="lower left")
     mark = _mark(images.shape[-1])
     marked, mark_masks = _stamp(images, labels, mark_shares, seed ^ 0x0B0B0B, mark, corner="right")
     return replace(bare, tagged=tagged, tag_masks=tag_masks, marked=marked, mark_masks=mark_masks)

@@ -19,9 +19,17 @@ def name(path: Path) -> str:
 
 def test_there_are_styles_and_scripts():
     assert {"colours.css", "quiz.css", "explorers.css"} <= set(map(name, STYLES))
-    assert {"quiz.js", "maps.js", "frames.js", "digits.js", "cam.js", "smooth_grad.js"} <= set(
-        map(name, SCRIPTS)
-    )
+    assert {
+        "quiz.js",
+        "maps.js",
+        "frames.js",
+        "digits.js",
+        "cam.js",
+        "smooth_grad.js",
+        "rise.js",
+        "tag.js",
+        "tiles.js",
+    } <= set(map(name, SCRIPTS))
 
 
 @pytest.mark.parametrize("path", [*STYLES, *SCRIPTS], ids=name)

@@ -13,6 +13,21 @@ from .cam import cam
 from .digits import digits
 from .frames import Frames, frames
 from .live import Live, interact
+from .rise import rise
 from .smooth_grad import smooth_grad
+from .tag import tag
+from .tiles import tiles
 
-__all__ = ["Explorer", "Frames", "Live", "cam", "digits", "frames", "interact", "smooth_grad"]
+__all__ = [
+    "Explorer",
+    "Frames",
+    "Live",
+    "cam",
+    "digits",
+    "frames",
+    "interact",
+    "rise",
+    "smooth_grad",
+    "tag",
+    "tiles",
+]

@@ -72,12 +72,12 @@ class Explorer(Displayed):
 
     def html(self) -> str:
         """The figure with its first frame, its controls (hidden), its data, style and script."""
-        key = self.key()  # tells two copies' radio buttons apart
+        key = self.key()  # tells two copies' radio buttons apart; the hyphen tells KEY from base64
         return (
             f'<figure class="s-fig s-explorer"{identity(self.number)} '
             f'data-explorer="{self.kind}" role="group" aria-label="Explorer. {escape(self.alt)}">'
             f"{inline_style(*STYLES)}{self.body}"
-            f'<div class="s-controls" hidden>{self.controls.replace("KEY", key)}</div>'
+            f'<div class="s-controls" hidden>{self.controls.replace("KEY-", f"{key}-")}</div>'
             f'<div class="s-tools"><p class="s-said" role="status">{escape(self.said)}</p>'
             f'<div class="s-bars">{self.bars}</div></div>'
             "<noscript><p>Scripts are off: this is the first state of a figure that computes.</p></noscript>"

@@ -3,7 +3,7 @@
   "use strict";
   const {sinb} = window, {$, $$} = sinb, GROUPS = 8;
 
-  // The weights of bilinear interpolation from `grid` cells, at places of a picture that is `length` pixels long:
+  // The weights of bilinear interpolation from grid cells, at places of a picture that is length pixels long:
   // for each place and shift the two cells between which it lies, and the share of the second.
   const between = (grid, length) => {
     const long = (grid + 1) * Math.ceil(length / grid);
@@ -13,7 +13,7 @@
     };
   };
 
-  // mask(i) gives the soft mask number i at `side` by `side` places of the picture.
+  // mask(i) gives the soft mask number i at side by side places of the picture.
   const masks = ({bits, shifts, grid, together, size, places}) => {
     const side = places.length, made = new Float32Array(side * side), rows = new Float32Array(side * grid);
     const cell = between(grid, size);
@@ -47,7 +47,7 @@
       }
     };
     const sum = (parts, p, but) => parts.reduce((all, part, g) => (g === but ? all : all + part[p]), 0);
-    // The map, without one of the groups if `but` says which. The paper divides by what the coverage should be.
+    // The map, without one of the groups if but says which. The paper divides by what the coverage should be.
     const map = (paper, but = -1) => {
       const masks = counts.reduce((all, count, g) => (g === but ? all : all + count), 0), values = new Float64Array(pixels);
       for (let p = 0; p < pixels; p++) {

@@ -1,18 +1,20 @@
 """Draw the pictures of the book's frame: the title page's, the cards', and each chapter's opening picture.
 
     python tools/make_pictures.py              all of them (a minute on two cores)
-    python tools/make_pictures.py openers      only these: hero, cards, openers or cover
+    python tools/make_pictures.py openers      only these: openers, hero, cards or first
 
 Every picture is computed with ``xai_lib``; nothing is drawn by hand. The heat over a picture is inferno from
 zero to the map's 99.5th percentile, and as opaque as it is hot, so that the picture stays visible below it.
-``book/generated/hero.json`` holds what the classifier says to the two pictures of the title page.
+``book/data/hero.json`` holds what the classifier says to the two pictures of the title page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -203,7 +205,7 @@ def hero() -> None:
         save_heat(heat, PICTURES / f"hero-heat-{name}.png")
     grey = images["clean"].mean(0, keepdim=True).expand(3, -1, -1)
     save(pixels(grey), PICTURES / "hero-grey.webp")
-    out = ROOT / "book" / "generated" / "hero.json"
+    out = ROOT / "book" / "data" / "hero.json"
     out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     print(out.relative_to(ROOT), {name: list(p.items())[:2] for name, p in answers.items()})
 
@@ -217,7 +219,7 @@ def scrambled(model: nn.Module) -> nn.Module:
 
 
 def fooled(model: nn.Module, x: Tensor, target: int, steps: int = 60, most: float = 8 / 255) -> Tensor:
-    """A picture that looks the same and is named the same, and whose Grad-CAM lies in the upper right corner."""
+    """A picture that looks the same and is named the same, whose Grad-CAM lies in the upper right."""
     model = copy.deepcopy(model).requires_grad_(False)
     maps: list[Tensor] = []
     layer = model.get_submodule(model.cam_layer)
@@ -266,14 +268,21 @@ def cards() -> None:
     assert int(lite(lie).argmax()) == ESPRESSO, "the picture must keep its name"
     card(8, over(lie[0], grad_cam(lite, lie, ESPRESSO, layer=layer)[0]))
     save(resized(cat[0], (336, 336), smooth=True), PICTURES / "cat.webp", 84)
-    for name, method in (("gradient", gradient), ("integrated", integrated_gradients)):
-        save(alone(to_heatmap(method(lite, cat, CAT))[0]), PICTURES / f"cat-{name}.webp", 80)
     smooth = to_heatmap(smooth_grad(lite, cat, CAT, generator=seeded()))[0]
     save(alone(smooth), PICTURES / "cat-smooth.webp", 80)
-    save(over(cat[0], smooth), PICTURES / "cat-both.webp", 80)
 
 
-PARTS = {"openers": openers, "hero": hero, "cards": cards}
+def first() -> None:
+    """The picture that the first program of the page "Start here" writes, by running that program."""
+    page = (ROOT / "book" / "start_here.md").read_text(encoding="utf-8")
+    program = page.split(":name: first-heatmap\n")[1].split("```")[0]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(compile(program, "first_heatmap.py", "exec"), {})
+        picture = np.array(Image.open("first_heatmap.png").convert("RGB"))
+    save(picture, PICTURES / "first-heatmap.webp", 84)
+
+
+PARTS = {"openers": openers, "hero": hero, "cards": cards, "first": first}
 
 
 def main() -> int:

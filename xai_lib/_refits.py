@@ -1,0 +1,58 @@
+"""Softmax regressions fitted to their minimum, many at once: the ground truth of chapter 5."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class SoftmaxRegression:
+    """What ``influence.softmax_regression`` returns: fits for rows of example weights (R, n)."""
+
+    def __init__(self, l2: float, bias: bool, steps: int, tolerance: float) -> None:
+        self.l2, self.bias, self.steps, self.tolerance = l2, bias, steps, tolerance
+        self.weights: Tensor | None = None
+
+    def _features(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return F.pad(flat, (0, 1), value=1.0) if self.bias else flat
+
+    def __call__(self, images: Tensor, labels: Tensor, weights: Tensor) -> Callable[[Tensor], Tensor]:
+        features, classes = self._features(images), int(labels.max()) + 1
+        shape = (len(weights), classes, features.shape[1])
+        if self.weights is None or self.weights.shape != shape[1:]:
+            start = features.new_zeros(shape[1:])
+            self.weights = self._newton(features, labels, features.new_ones(1, len(labels)), start)[0]
+        theta = self._newton(features, labels, weights, self.weights)
+        return lambda test: torch.einsum("md,rkd->rmk", self._features(test), theta)
+
+    def _newton(self, features: Tensor, labels: Tensor, weights: Tensor, start: Tensor) -> Tensor:
+        """Weights (R, K, D) at the minimum for each row of example weights (R, n)."""
+        n, (classes, width) = len(labels), start.shape
+        theta = start.expand(len(weights), -1, -1).clone()
+        eye = torch.eye(classes * width, dtype=theta.dtype, device=theta.device)
+        for _ in range(self.steps):
+            p = torch.einsum("nd,rkd->rnk", features, theta).softmax(2)
+            slopes = torch.einsum("rn,rnk,nd->rkd", weights / n, p - F.one_hot(labels, classes), features)
+            slopes = slopes + self.l2 * theta
+            if slopes.abs().max() <= self.tolerance:
+                return theta
+            hessian = self._hessian(features, p, weights / n) + self.l2 * eye
+            theta = theta - torch.linalg.solve(hessian, slopes.flatten(1)).view_as(theta)
+        raise ValueError(
+            f"softmax_regression has a gradient of {slopes.abs().max():.1e} after {self.steps} steps, and "
+            f"{self.tolerance:.0e} is asked for; pass more l2, or float64 images"
+        )
+
+    @staticmethod
+    def _hessian(features: Tensor, p: Tensor, weights: Tensor) -> Tensor:
+        r, _, classes = p.shape
+        width = features.shape[1]
+        blocks = features.new_empty(r, classes, width, classes, width)
+        for k in range(classes):
+            for other in range(k, classes):
+                share = weights * p[:, :, k] * (float(k == other) - p[:, :, other])  # (R, n)
+                blocks[:, k, :, other] = torch.einsum("nd,rn,ne->rde", features, share, features)
+                blocks[:, other, :, k] = blocks[:, k, :, other]
+        return blocks.view(r, classes * width, classes * width)

@@ -6,16 +6,19 @@
     python tools/notebooks.py --check             name the notebooks that are out of date, run nothing
 
 A notebook is up to date when its cells are those of its source, and every cell has run. Where only text has
-changed, the stored outputs are kept and nothing is executed. The library may have changed under a notebook
-all the same: ``pytest --nbval`` finds that, and ``--all`` mends it.
+changed, the stored outputs are kept and nothing is executed. Questions are taken from ``quiz.json`` each
+time: showing them computes nothing. The library may have changed under a notebook all the same:
+``pytest --nbval`` finds that, and ``--all`` mends it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
@@ -23,7 +26,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from xai_course._page import with_current_inline
+from xai_course import quizzes
+from xai_course._page import with_current_inline, without_inline
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT = 300  # seconds; a lesson takes less than 60 in all
@@ -60,9 +64,36 @@ def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def is_current(source: Path) -> bool:
-    """True when the notebook beside ``source`` has the same cells and every code cell has been executed."""
+    """True when the notebook beside ``source`` has the same cells, all executed, and the same questions."""
     stored = _stored(source)
-    return stored is not None and _cells(jupytext.read(source)) == _cells(stored)
+    if stored is None or _cells(jupytext.read(source)) != _cells(stored):
+        return False
+    return all(without_inline(before) == without_inline(now) for before, now in _questions(stored, source))
+
+
+def quiz_calls(code: str) -> list[tuple[list[str], dict]]:
+    """The calls of ``quizzes.quiz`` in a cell: which questions they show, and how."""
+    if "quizzes.quiz(" not in code:
+        return []
+    tree = ast.parse("\n".join(line for line in code.splitlines() if not line.startswith(("%", "!"))))
+    return [
+        (
+            [ast.literal_eval(argument) for argument in node.args[1:]],
+            {option.arg: ast.literal_eval(option.value) for option in node.keywords},
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "quiz"
+    ]
+
+
+def _questions(notebook: nbformat.NotebookNode, source: Path) -> Iterator[tuple[str, str]]:
+    """Each quiz as the notebook has it stored, and as ``quiz.json`` would show it now."""
+    for cell in _code(notebook):
+        outputs = [output for output in cell.outputs if "text/html" in output.get("data", {})]
+        for output, (ids, options) in zip(outputs, quiz_calls(cell.source), strict=False):
+            now = quizzes.quiz(source.parent / "quiz.json", *ids, **options).html()
+            yield "".join(output.data["text/html"]), now
+            output.data["text/html"] = now
 
 
 def _keep_outputs(notebook: nbformat.NotebookNode, stored: nbformat.NotebookNode | None) -> bool:
@@ -95,7 +126,7 @@ def make(source: Path, execute: bool = False) -> str:
     notebook = jupytext.read(source)
     started = time.perf_counter()
     if not execute and _keep_outputs(notebook, _stored(source)):
-        done = "new text, outputs kept"
+        done = f"new text or questions, outputs kept ({len(list(_questions(notebook, source)))} quizzes)"
     else:
         resources = {"metadata": {"path": str(source.parent)}}
         NotebookClient(

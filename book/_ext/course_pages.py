@@ -115,6 +115,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", find_numbered)
     app.connect("doctree-resolved", leave_out_inline)
     app.connect("doctree-resolved", link_numbered)
+    app.setup_extension("veils")
     app.connect("html-page-context", mend_roles)
     app.connect("html-page-context", load_what_a_page_needs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECTS = {"xai_lib": ROOT / "pyproject.toml", "xai_course": ROOT / "xai_course" / "pyproject.toml"}
 # What only a page, or a contest of methods, needs.
-PAGE_ONLY = ["IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupyterquiz", "nbformat", "captum"]
+PAGE_ONLY = ["IPython", "ipykernel", "ipywidgets", "jupyterlab", "nbformat", "captum"]
 HEAVY = ["matplotlib", "scipy", "skimage", "sklearn"]
 
 

@@ -1,4 +1,4 @@
-"""Draw the picture of the title page and the README.
+"""Draw the picture of the README.
 
     python tools/make_cover.py [PATH]
 
@@ -27,7 +27,7 @@ from xai_lib import (
     viz,
 )
 
-OUT = Path(__file__).resolve().parent.parent / "book" / "images" / "cover.png"
+OUT = Path(__file__).resolve().parent.parent / "book" / "images" / "cover.webp"
 METHODS = ("gradient", "SmoothGrad", "integrated gradients")
 
 
@@ -69,5 +69,5 @@ def cover() -> plt.Figure:
 if __name__ == "__main__":
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
     path.parent.mkdir(parents=True, exist_ok=True)
-    cover().savefig(path, dpi=120)
+    cover().savefig(path, dpi=120, pil_kwargs={"quality": 78, "method": 6})
     print("wrote", path)

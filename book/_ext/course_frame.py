@@ -20,6 +20,7 @@ from sphinx.util.osutil import relative_uri
 
 CHAPTER = re.compile(r"chapters/(\d\d)_\w+/(lesson|exercises)$")
 MINUTES = re.compile(r"(\d+) minutes to read")
+SOURCE = "cell_code_source"  # what MyST-NB calls the code of a cell
 AIMS = "You will be able to"
 STYLES = ("frame", "opener", "presenter", "print")
 SCRIPTS = ("frame", "presenter")
@@ -33,7 +34,7 @@ NOT_LOADED_INLINE = re.compile(r"toggle(Hint|Open|button)")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 CARDS = {
     1: "SmoothGrad heat on the small tag in the corner of a star's picture",
-    2: "Integrated gradients of a cat's face, bright on eyes and whiskers",
+    2: "Integrated gradients of a cat's face: among the speckles one can make out its eyes and nose",
     3: "Grad-CAM heat over a cup of coffee",
     4: "RISE heat over a rocket on its launch pad",
     5: "Nine small pictures of shapes that a network learned from",
@@ -152,7 +153,8 @@ def set_strips(app: Sphinx, doctree: nodes.document, page: str) -> None:
         if isinstance(hidden, HideCodeCellNode) and "above-input" in hidden["classes"]
     ]
     for cell, hidden in folded:
-        lines = sum(len(code.astext().rstrip().splitlines()) for code in hidden.findall(nodes.literal_block))
+        source = next(part for part in hidden.findall(nodes.container) if part.get("nb_element") == SOURCE)
+        lines = len(source.astext().rstrip().splitlines())
         what = "solution" if "tag_solution" in cell["classes"] else "code"
         hidden["prompt_show"] = hidden["prompt_hide"] = f"{what} · {lines} line{'s' * (lines != 1)}"
         if what == "code":
@@ -184,10 +186,12 @@ def add_frame(app: Sphinx, page: str, template: str, context: dict[str, Any], do
     context["css_files"] = [
         sheet for sheet in context["css_files"] if not NOT_LOADED.search(str(sheet.filename))
     ]
+    equations = re.search(r"class=\"math|\\[(\[]", context.get("body", ""))
     context["script_files"] = [
         script
         for script in context["script_files"]
         if not NOT_LOADED.search(str(getattr(script, "filename", script) or ""))
+        and (equations or "mathjax" not in str(getattr(script, "filename", "")).lower())
         and not NOT_LOADED_INLINE.search(getattr(script, "attributes", {}).get("body") or "")
     ]
 
@@ -295,6 +299,15 @@ def _hero(answers: dict[str, dict[str, float]]) -> dict[str, Any]:
     return shown
 
 
+def follow_the_frame(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> list[str]:
+    """Build every page again when a style, a script, a template or this file is newer than the title page."""
+    home = Path(app.builder.get_outfilename(app.config.root_doc))
+    folders = [*app.config.html_static_path, *app.config.templates_path, Path(__file__).parent]
+    files = [path for folder in folders for path in Path(app.srcdir, folder).rglob("*") if path.is_file()]
+    newest = max(path.stat().st_mtime for path in files if path.suffix != ".pyc")
+    return sorted(env.found_docs) if home.exists() and newest > home.stat().st_mtime else []
+
+
 def load_frame(app: Sphinx, config: Any) -> None:
     """Load the frame's own sheets and scripts after those of the components."""
     for name in STYLES:
@@ -317,6 +330,7 @@ def drop_theme_files(app: Sphinx, raised: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("config-inited", load_frame)
+    app.connect("env-get-outdated", follow_the_frame)
     app.connect("doctree-read", find_minutes, priority=900)
     app.connect("doctree-resolved", set_openers)
     app.connect("doctree-resolved", set_strips)

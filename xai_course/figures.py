@@ -469,14 +469,14 @@ def color_bar(label: str, low: str, high: str, signed: bool, faint: bool = False
 def picture_uri(pixels: np.ndarray) -> str:
     """A picture (H, W, 3) in [0, 1] as an address that holds its bytes."""
     image = Image.fromarray((pixels * 255).round().astype(np.uint8))
-    return _uri(image, lossless=False, quality=86)
+    return uri(image, lossless=False, quality=86)
 
 
 def heat_uri(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: bool) -> str:
     """A heatmap (h, w) in its colours; ``faint``: the opacity follows the value, for a map over a picture."""
     pixels = (_rgba(heat, scale, signed, faint) * 255).round().astype(np.uint8)
     image = Image.fromarray(pixels if faint else pixels[..., :3])
-    return _uri(image, lossless=max(heat.shape) < LARGE, quality=82)
+    return uri(image, lossless=max(heat.shape) < LARGE, quality=82)
 
 
 def inline(text: str) -> str:
@@ -558,7 +558,8 @@ def _rgba(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: boo
     return colors
 
 
-def _uri(image: Image.Image, lossless: bool, quality: int) -> str:
+def uri(image: Image.Image, lossless: bool, quality: int) -> str:
+    """An image as an address that holds its bytes, as WebP."""
     buffer = io.BytesIO()
     options = {"lossless": True} if lossless else {"quality": quality, "use_sharp_yuv": True}
     image.save(buffer, format="webp", method=6, exact=False, **options)

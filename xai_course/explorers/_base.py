@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from PIL import Image
 
 from xai_lib.heatmaps import fingerprint
-from xai_lib.viz import DIVERGING, SEQUENTIAL, to_array, to_pixels
+from xai_lib.viz import to_array, to_pixels
 
-from .._page import Displayed, escape, inline_script, inline_style, script_json
+from .. import figures
+from .._page import Displayed, escape, script_json
 
 STYLES = ("tokens", "controls", "figure", "explorers/explorers")
-FULL_HEAT, OPACITY = 0.35, 0.92  # as in figures.py
 KINDS = {"f16": np.float16, "f32": np.float32, "i8": np.int8, "u8": np.uint8}
 
 
@@ -29,15 +26,15 @@ class Explorer(Displayed):
 
     Args:
         kind: the script, ``static/explorers/{kind}.js``; it is mounted on ``[data-explorer="{kind}"]``.
-        number: of the figure, such as ``"3.5"``, or None.
+        number: of the figure, such as ``"3.5"``.
         body: HTML of the first frame: panels from :func:`panel`, for a reader without scripts.
         controls: HTML from :func:`segmented`, :func:`slider`, :func:`switch`, :func:`button`; hidden until
             the script shows it.
         said: the sentence under the panels that says what they show; the script keeps it up to date, and a
             screen reader hears it.
         data: what the script reads with ``sinb.data(figure)``; arrays from :func:`packed`.
-        caption: what the figure shows. Plain text.
-        look: what to look for. Plain text.
+        caption: what the figure shows; marks as in :func:`xai_course.figures.figure`.
+        look: what to look for.
         alt: one sentence that says what is to be seen.
         arrays: the numbers behind the figure by name: their fingerprints stand in ``text/plain``.
         bars: HTML of colour bars from :func:`bar`.
@@ -46,7 +43,7 @@ class Explorer(Displayed):
     def __init__(
         self,
         kind: str,
-        number: str | None,
+        number: str,
         *,
         body: str,
         controls: str,
@@ -58,8 +55,8 @@ class Explorer(Displayed):
         arrays: dict[str, Any],
         bars: str = "",
     ) -> None:
-        if number is not None:
-            check_number_of_figure(number)
+        if not figures.NUMBER.fullmatch(str(number)):
+            raise ValueError(f'number must be a chapter and a number such as "3.4", got {number!r}')
         for name, text in (("caption", caption), ("alt", alt)):
             check_says(name, text)
         self.kind, self.number, self.caption, self.look, self.alt = kind, number, caption, look, alt
@@ -72,34 +69,29 @@ class Explorer(Displayed):
 
     def html(self) -> str:
         """The figure with its first frame, its controls (hidden), its data, style and script."""
-        key = self.key()  # tells two copies' radio buttons apart; the hyphen tells KEY from base64
-        return (
-            f'<figure class="s-fig s-explorer"{identity(self.number)} '
-            f'data-explorer="{self.kind}" role="group" aria-label="Explorer. {escape(self.alt)}">'
-            f"{inline_style(*STYLES)}{self.body}"
-            f'<div class="s-controls" hidden>{self.controls.replace("KEY-", f"{key}-")}</div>'
+        controls = self.controls.replace("KEY-", f"{self.key()}-")  # tells two copies' radio buttons apart
+        body = (
+            f'{self.body}<div class="s-controls" hidden>{controls}</div>'
             f'<div class="s-tools"><p class="s-said" role="status">{escape(self.said)}</p>'
             f'<div class="s-bars">{self.bars}</div></div>'
             "<noscript><p>Scripts are off: this is the first state of a figure that computes.</p></noscript>"
-            f"{figcaption(self.number, self.caption, self.look)}"
             f'<script type="application/json" class="s-data">{script_json(self.data)}</script>'
-            f"{inline_script('core', 'explorers/maps', f'explorers/{self.kind}')}</figure>"
+        )
+        return figures.wrap(
+            self.number,
+            body,
+            caption=self.caption,
+            look=self.look,
+            alt=self.alt,
+            kind="s-explorer",
+            attributes=f' role="group" data-explorer="{self.kind}"',
+            styles=STYLES,
+            scripts=("core", "figure", "explorers/maps", f"explorers/{self.kind}"),
         )
 
     def key(self) -> str:
-        """A name made from the contents: the same explorer always has the same."""
-        return hashlib.sha256(script_json([self.number, self.caption, self.data]).encode()).hexdigest()[:8]
-
-
-def identity(number: str | None) -> str:
-    return f' id="figure-{number.replace(".", "-")}"' if number else ""
-
-
-def figcaption(number: str | None, caption: str, look: str) -> str:
-    """The caption under a figure, with its number and what to look for."""
-    look = f'<p class="s-look"><b>Look for</b> {escape(look)}</p>' if look else ""
-    no = f'<span class="no">Figure {escape(number)}</span> ' if number else ""
-    return f"<figcaption><p>{no}{escape(caption)}</p>{look}</figcaption>"
+        """What tells this explorer's radio buttons from another's; the same on every machine."""
+        return hashlib.sha256(f"{self.kind} {self.number} {self.caption}".encode()).hexdigest()[:8]
 
 
 # --- data --------------------------------------------------------------------------------------------------
@@ -154,36 +146,28 @@ def _base64(array: np.ndarray) -> str:
 # --- pictures ----------------------------------------------------------------------------------------------
 
 
-def picture_source(picture: Any, name: str, *, quality: int = 84) -> tuple[str, int, int]:
-    """(data URI, height, width) of a picture in [0, 1]: WebP, or PNG where it is small."""
-    pixels = (to_pixels(picture, name) * 255).round().astype(np.uint8)
-    small = pixels.shape[0] <= 32
-    options = {"format": "png", "optimize": True} if small else {"format": "webp", "quality": quality}
-    return _uri(pixels, **options), *pixels.shape[:2]
+def picture_source(picture: Any, name: str) -> str:
+    """A picture in [0, 1] as an address that holds its bytes."""
+    return figures.picture_uri(to_pixels(picture, name))
+
+
+def grey_source(values: np.ndarray, *, ink: bool = False) -> str:
+    """Grey levels (h, w) in [0, 1] likewise, without loss; as ``ink``, 1 is black."""
+    levels = np.repeat((1 - values if ink else values)[..., None], 3, 2)
+    return pixels_source((255 * levels).round().astype(np.uint8))
+
+
+def pixels_source(pixels: np.ndarray) -> str:
+    """Bytes (h, w, 3) or (h, w, 4) likewise, without loss."""
+    return figures.uri(Image.fromarray(pixels), lossless=True, quality=80)
 
 
 def heat_source(values: np.ndarray, *, top: float, signed: bool = False, over: bool = False) -> str:
-    """Data URI of a map (h, w), one pixel a cell: inferno from 0 to ``top``; signed: RdBu, from -``top``.
+    """A map (h, w) likewise: inferno from 0 to ``top``; signed: RdBu, from -``top``.
 
-    ``over`` a picture the opacity follows the heat (:func:`opacity`).
+    ``over`` a picture its opacity follows the heat, as in every figure of the course.
     """
-    share = np.clip(np.asarray(values, dtype=np.float64) / (top or 1.0), -1 if signed else 0, 1)
-    colours = mpl.colormaps[DIVERGING if signed else SEQUENTIAL]((share + 1) / 2 if signed else share)
-    if over:
-        colours[..., 3] = opacity(np.abs(share))
-    return _uri((colours * 255).round().astype(np.uint8), format="png", optimize=True)
-
-
-def opacity(share: np.ndarray) -> np.ndarray:
-    """How opaque a map lies over its picture, from its share of the scale: cold places show the picture."""
-    strength = np.clip(share / FULL_HEAT, 0, 1)
-    return OPACITY * strength * strength * (3 - 2 * strength)
-
-
-def _uri(pixels: np.ndarray, **options: Any) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **options)
-    return f"data:image/{options['format']};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return figures.heat_uri(np.asarray(values, dtype=float), (-top if signed else 0, top), signed, over)
 
 
 # --- panels ------------------------------------------------------------------------------------------------
@@ -241,13 +225,13 @@ def odds(slot: str, rows: Sequence[tuple[str, float]]) -> str:
     return f'<div class="s-odds" data-odds="{slot}">{bars}</div>'
 
 
-def bar(slot: str, label: str, low: str, high: str, *, signed: bool = False) -> str:
-    """A colour bar with labelled ends, that the script finds as ``[data-bar="{slot}"]``."""
-    ramp = "var(--rdbu)" if signed else "var(--inferno)"
-    return (
-        f'<div class="s-bar" data-bar="{slot}"><b>{escape(label)}</b><span>{escape(low)}</span>'
-        f'<i class="s-ramp" style="background:{ramp}"></i><span>{escape(high)}</span></div>'
-    )
+def bar(slot: str, label: str, low: str, high: str, *, signed: bool = False, over: bool = False) -> str:
+    """A colour bar with labelled ends, that the script finds as ``[data-bar="{slot}"]``.
+
+    ``over``: in the colours that a map has over a grey picture.
+    """
+    shown = figures.color_bar(label, low, high, signed, faint=over)
+    return shown.replace('class="s-bar"', f'class="s-bar" data-bar="{slot}"', 1)
 
 
 # --- controls ----------------------------------------------------------------------------------------------
@@ -300,14 +284,6 @@ def row(*controls: str) -> str:
 
 
 # --- checks ------------------------------------------------------------------------------------------------
-
-
-def check_number_of_figure(number: Any) -> None:
-    if not isinstance(number, str) or not re.fullmatch(r"[0-9A-Z]+\.\d+", number):
-        raise ValueError(
-            f'number must be the number of the figure, such as "3.5", got {number!r}; '
-            "give the chapter and the place among its figures"
-        )
 
 
 def check_says(name: str, text: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from xai_lib.localisation import box_from_heatmap, iou
-from xai_lib.viz import to_pixels
+from xai_lib.viz import to_array, to_pixels
 
 from . import _base
 from ._base import Explorer
@@ -48,9 +48,9 @@ def cam(
         weights: of each class that can be chosen, by its name: :math:`(K,)`. Two to six classes; the first is
             shown first.
         bias: of each class, a number.
-        caption: what the figure shows. Plain text.
+        caption: what the figure shows; marks as in :func:`xai_course.figures.figure`.
         alt: one sentence that says what is to be seen.
-        look: what to look for. Plain text.
+        look: what to look for.
         threshold: of the box at first, a share of the map's maximum, from 0.05 to 0.95.
         box: a human's box, x0, y0, x1, y1 in pixels of ``picture``, the last two exclusive; None for none.
 
@@ -64,7 +64,7 @@ def cam(
     Source: Zhou et al. 2016, arXiv:1512.04150.
     """
     pixels = to_pixels(picture, "picture")
-    A = np.asarray(_base.to_array(maps))
+    A = np.asarray(to_array(maps))
     A = _base.check_array("maps", A[0] if A.ndim == 4 and len(A) == 1 else A, ("K", "h", "w"))
     names, W, b = _classes(weights, bias, len(A))
     if not 0.05 <= threshold <= 0.95:
@@ -83,7 +83,11 @@ def cam(
         controls=_controls(names, threshold),
         said=_said(names[0], cells, b[0], found, truth, height * width, threshold),
         bars=_base.bar(
-            "heat", "value of the map (its mean + bias = logit)", "0", f"{max(cells.max(), 0):.1f}"
+            "heat",
+            "value of the map (its mean + bias = logit)",
+            "0",
+            f"{max(cells.max(), 0):.1f}",
+            over=True,
         ),
         data={
             "maps": kept,
@@ -151,7 +155,7 @@ def _body(
 ) -> str:
     """The photograph with its box, the map over it, and the logit."""
     height, width = pixels.shape[:2]
-    source = _base.picture_source(pixels, "picture")[0]
+    source = _base.picture_source(pixels, "picture")
     photograph = _base.layer(source, "The photograph", pixelated=False)
     heat = _base.layer(
         _base.heat_source(smooth, top=float(cells.max()), over=True),

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from xai_lib.viz import to_array
+
 from . import _base
 from ._base import Explorer
 
@@ -38,9 +40,9 @@ def digits(
         bias: :math:`(10,)`.
         samples: digits to start from, :math:`(n, 8, 8)` (or :math:`(n, 1, 8, 8)`), in [0, 1], n from 1 to
             12. The first is shown first.
-        caption: what the figure shows. Plain text.
+        caption: what the figure shows; marks as in :func:`xai_course.figures.figure`.
         alt: one sentence that says what is to be seen.
-        look: what to look for. Plain text.
+        look: what to look for.
         why: the class that is asked for at first.
         rather_than: the class that it is compared with at first.
         common: the vector :math:`v` that all classes can be given, :math:`(64,)` or :math:`(8, 8)`. By
@@ -98,7 +100,7 @@ def _body(
     rather_than: int,
 ) -> str:
     """The digit, the two maps, and the probabilities."""
-    ink = _base.picture_source(np.repeat(1 - first.reshape(SIDE, SIDE, 1), 3, 2), "samples")[0]
+    ink = _base.grey_source(first.reshape(SIDE, SIDE), ink=True)
     maps = [
         _base.layer(
             _base.heat_source(values.reshape(SIDE, SIDE), top=top, signed=True),
@@ -152,9 +154,7 @@ def _controls(samples: np.ndarray, why: int, rather_than: int) -> str:
 
 def _picks(samples: np.ndarray) -> str:
     """The samples as small pictures, of which one is chosen."""
-    sources = [
-        _base.picture_source(np.repeat(1 - sample[..., None], 3, 2), "samples")[0] for sample in samples
-    ]
+    sources = [_base.grey_source(sample, ink=True) for sample in samples]
     pictures = "".join(
         f'<label><input type="radio" name="KEY-sample" value="{i}"{" checked" if i == 0 else ""}>'
         f'<img class="s-px" src="{source}" alt="Digit {i + 1} of {len(samples)}"></label>'
@@ -183,7 +183,7 @@ def _signed(value: float) -> str:
 
 def _flat(name: str, values: Any, rows: int) -> np.ndarray:
     """Weights over the 64 pixels, (rows, 64), given flat or as 8 × 8."""
-    array = np.asarray(_base.to_array(values))
+    array = np.asarray(to_array(values))
     if array.size == rows * SIDE * SIDE and array.shape[-1] in (SIDE, SIDE * SIDE):
         array = array.reshape(rows, SIDE * SIDE)
     elif rows == 1:
@@ -192,7 +192,7 @@ def _flat(name: str, values: Any, rows: int) -> np.ndarray:
 
 
 def _samples(samples: Any) -> np.ndarray:
-    array = np.asarray(_base.to_array(samples))
+    array = np.asarray(to_array(samples))
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     array = _base.check_array("samples", array, ("n", SIDE, SIDE))

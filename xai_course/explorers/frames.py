@@ -1,110 +1,112 @@
-r"""Pictures that were made beforehand, one for each place of a control: where a page cannot compute them.
+r"""Figures that were made beforehand, one for each place of a control: where a page cannot compute them.
 
 >>> import numpy as np
 >>> from xai_course import explorers
->>> images = [np.full((8, 8, 3), level) for level in (0.2, 0.8)]
+>>> pictures = [np.full((8, 8, 3), level) for level in (0.2, 0.8)]
 >>> captions = ["Little light.", "Much light."]
->>> explorers.frames(images, ["dark", "light"], captions, title="Light", alt="A grey square")
-<explorer "Light": 2 frames>
+>>> explorers.frames("1.1", pictures, ["dark", "light"], captions, caption="Light.", alt="A grey square")
+Figure 1.1, explorer frames: 2
+ dark
+  panel: picture, 8 × 8
+ light
+  panel: picture, 8 × 8
 """
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
-from xai_lib import viz
+from xai_lib.viz import Picture
 
+from .. import figures
 from . import _base
 from ._base import Explorer
 
-Frame = Figure | viz.Picture
+Frame = Sequence[figures.Panel] | figures.Panel | Picture | Drawing
 CONTROLS = ("slider", "buttons")
+SOURCE = re.compile(r'(?<= src=")data:[^"]*')
 
 
 def frames(
-    figures: Sequence[Frame] | Sequence[Sequence[Frame]],
+    number: str,
+    frames: Sequence[Frame] | Sequence[Sequence[Frame]],
     labels: Sequence[str] | Sequence[Sequence[str]],
     captions: Sequence[str] | Sequence[Sequence[str]],
     *,
-    title: str,
+    caption: str,
     alt: str,
-    number: str | None = None,
     look: str = "",
     names: str | Sequence[str] | None = None,
     controls: str | Sequence[str] = "slider",
-    panels: Sequence[str] = (),
-    bar: tuple[str, str, str] | None = None,
-    signed: bool = False,
+    bar: str | tuple[str, str] | None = None,
+    shared: bool = True,
+    clip: float = 100.0,
+    columns: int | None = None,
 ) -> Frames:
     """An explorer over precomputed frames: one control, or two over a grid.
 
     Args:
-        figures: the frames, all of one size: matplotlib figures (they are closed, so that they are not shown
-            twice) or images as :func:`xai_lib.viz.panels` takes them. For two controls a grid: a list of
-            rows.
-        labels: what the control reads at each frame, e.g. ``["σ = 0", "σ = 0.1"]``. For a grid
+        number: of the figure, such as ``"3.5"``.
+        frames: each a list of panels from :func:`xai_course.figures.panel`, as many in each frame; or one
+            panel, a picture, or a matplotlib figure (it is closed, so that it is not shown twice). For two
+            controls a list of rows of frames.
+        labels: what the control reads at each frame, e.g. ``["σ = 0", "σ = 0.1"]``. For two controls
             ``[row_labels, column_labels]``.
-        captions: what each frame shows, one sentence or two; the same nesting as ``figures``. Plain text.
-        title: the figure's caption. Plain text.
-        alt: one sentence that says what is to be seen; each frame's text alternative is this, its labels and
-            its caption.
-        number: of the figure, such as ``"3.5"``; None for a figure that no text refers to.
-        look: what to look for. Plain text.
-        names: name of the control (of the row's and the column's for a grid).
+        captions: what each frame shows, one sentence or two; the same nesting as ``frames``. Plain text.
+        caption: what the whole figure shows; marks as in :func:`xai_course.figures.figure`.
+        alt: one sentence that says what is to be seen, for a reader who cannot see it.
+        look: what to look for.
+        names: name of the control (of the row's and the column's for two).
         controls: ``"slider"`` for a quantity, ``"buttons"`` for a category; one, or one for each name.
-        panels: titles of the frame's panels, from left to right, each of the same width; they stand under
-            the picture, in the page's own type.
-        bar: (label, low end, high end) of the colour bar; ``signed`` for red and blue round zero.
-        signed: whether the bar is the diverging one.
+        bar, shared, clip, columns: as for :func:`xai_course.figures.figure`; a shared scale is one for all
+            frames.
 
     Returns:
         An object that a notebook displays.
 
     Raises:
-        ValueError: if there are no frames, the numbers of frames, labels and captions differ, a text is
-            empty, ``controls`` is unknown, or the frames are not all of one size.
+        ValueError: if there are no frames, the numbers of frames, labels and captions differ, a text or the
+            bar is missing, ``controls`` is unknown, or the frames do not hold the same panels.
     """
-    grid = bool(figures) and isinstance(figures[0], (list, tuple))
-    rows = [list(row) for row in figures] if grid else [list(figures)]
-    texts = [list(row) for row in captions] if grid else [list(captions)]
-    axes = [list(axis) for axis in labels] if grid else [["only"], list(labels)]
+    two = bool(labels) and not isinstance(labels[0], str)
+    rows = [list(row) for row in frames] if two else [list(frames)]
+    texts = [list(row) for row in captions] if two else [list(captions)]
+    axes = [list(axis) for axis in labels] if two else [["only"], list(labels)]
     _check_nesting(rows, texts, axes)
-    if not title.strip() or not alt.strip() or any(not text.strip() for row in texts for text in row):
-        raise ValueError(
-            "title, alt and every caption must say something: readers who see no image rely on them"
-        )
-    names = [names] if isinstance(names, str) else list(names or (("Row", "Column") if grid else ("Frame",)))
+    for row in texts:
+        for text in row:
+            _base.check_says("every entry of captions", text)
+    names = [names] if isinstance(names, str) else list(names or (("Row", "Column") if two else ("Frame",)))
     kinds = [controls] * len(names) if isinstance(controls, str) else list(controls)
     for name, given in (("names", names), ("controls", kinds)):
-        if len(given) != (2 if grid else 1):
-            raise ValueError(f"{name} has {len(given)} entries for {2 if grid else 1} control(s)")
+        if len(given) != (2 if two else 1):
+            raise ValueError(f"{name} has {len(given)} entries for {2 if two else 1} control(s)")
     if not set(kinds) <= set(CONTROLS):
         raise ValueError(f"controls must be 'slider' or 'buttons', got {controls!r}")
-    encoded = [encode(frame) for row in rows for frame in row]
-    if len({size for _, size in encoded}) > 1:
-        raise ValueError(f"all frames must have one size, got {sorted({size for _, size in encoded})}")
-    if number is not None:
-        _base.check_number_of_figure(number)
-    return Frames(
-        title=title,
+    panels = [_panels(frame) for row in rows for frame in row]
+    _check_alike(panels)
+    # The first frame as a figure checks the texts; its scales are those of all frames.
+    everything = figures.figure(
+        number,
+        [panel for frame in panels for panel in frame],
+        caption=caption,
         alt=alt,
-        number=number,
         look=look,
-        axes=list(zip(names, kinds, axes if grid else axes[1:], strict=True)),
-        captions=[text for row in texts for text in row],
-        images=[image for image, _ in encoded],
-        size=encoded[0][1],
-        panels=panels,
-        bars=_base.bar("heat", *bar, signed=signed) if bar else "",
+        bar=bar,
+        shared=shared,
+        clip=clip,
+        columns=columns or min(len(panels[0]), 4),
     )
+    axes = list(zip(names, kinds, axes if two else axes[1:], strict=True))
+    return Frames(everything, panels, axes, [text for row in texts for text in row])
 
 
 class Frames(Explorer):
@@ -112,57 +114,59 @@ class Frames(Explorer):
 
     def __init__(
         self,
-        *,
-        title: str,
-        alt: str,
-        number: str | None,
-        look: str,
+        everything: figures.Figure,
+        panels: Sequence[Sequence[figures.Panel]],
         axes: Sequence[tuple[str, str, Sequence[str]]],
         captions: Sequence[str],
-        images: Sequence[tuple[str, bytes]],
-        size: tuple[int, int],
-        panels: Sequence[str],
-        bars: str,
     ) -> None:
-        self.title, self.images, self.size = title, list(images), size
-        self.labels, self.captions = [list(labels) for _, _, labels in axes], list(captions)
-        self.alts = [
-            f"{alt.rstrip('.')}. {', '.join(self._labels_at(i))}: {caption}"
-            for i, caption in enumerate(captions)
-        ]
-        sources = [
-            f"data:image/{kind};base64,{base64.b64encode(data).decode()}" for kind, data in self.images
-        ]
-        # The first frame is in the image already: it is not stored twice.
-        data = {"src": ["", *sources[1:]], "alt": self.alts, "caption": self.captions, "labels": self.labels}
+        self.panels, self.captions = panels, list(captions)
+        self.labels = [list(labels) for _, _, labels in axes]
+        shown = [self._figure(everything, frame) for frame in panels]
+        grids = [frame.grid() for frame in shown]
+        sources = list(dict.fromkeys(SOURCE.findall("".join(grids))))  # a picture in many frames is kept once
+        place = {source: i for i, source in enumerate(sources)}
+        first = [place[source] for source in SOURCE.findall(grids[0])]
         super().__init__(
             "frames",
-            number,
-            body=self._body(sources[0], panels),
+            everything.number,
+            body=grids[0],
             controls="".join(_control(f"axis-{i}", *axis) for i, axis in enumerate(axes)),
             said=captions[0],
-            data=data,
-            caption=title,
-            look=look,
-            alt=alt,
+            data={
+                "first": first,  # these stand in the first frame already
+                "src": ["" if i in first else source for i, source in enumerate(sources)],
+                "html": ["", *(SOURCE.sub(lambda found: f"@{place[found[0]]}", grid) for grid in grids[1:])],
+                "caption": self.captions,
+                "labels": self.labels,
+            },
+            caption=everything.caption,
+            look=everything.look,
+            alt=everything.alt,
             arrays={},
-            bars=bars,
+            bars="".join(re.findall(r'<div class="s-bar">.*?</div>', everything.html(), re.DOTALL)),
+        )
+
+    @staticmethod
+    def _figure(everything: figures.Figure, panels: Sequence[figures.Panel]) -> figures.Figure:
+        """One frame, with what all have in common."""
+        return figures.Figure(
+            everything.number,
+            {"": panels},
+            everything.caption,
+            everything.look,
+            everything.alt,
+            everything.labels,
+            everything.scales,
+            everything.shared,
+            everything.columns,
         )
 
     def __repr__(self) -> str:
-        return f'<explorer "{self.title}": {len(self.images)} frames>'
-
-    def _body(self, source: str, panels: Sequence[str]) -> str:
-        width, height = self.size
-        titles = "".join(f'<p class="s-name">{_base.escape(name)}</p>' for name in panels)
-        under = (
-            f'<div class="s-grid s-titles" style="--cols:{len(panels)};--phone:{len(panels)}">{titles}</div>'
-        )
-        return (
-            f'<div class="s-frame-shown" style="max-width:{width}px"><img class="s-frame" src="{source}" '
-            f'alt="{_base.escape(self.alts[0])}" width="{width}" height="{height}">{under if panels else ""}'
-            "</div>"
-        )
+        lines = [f"Figure {self.number}, explorer frames: {len(self.panels)}"]
+        for i, panels in enumerate(self.panels):
+            lines.append(f" {', '.join(self._labels_at(i))}")
+            lines += [f"  {panel.says()}" for panel in panels]
+        return "\n".join(lines)
 
     def _labels_at(self, index: int) -> list[str]:
         if len(self.labels) == 1:
@@ -177,47 +181,45 @@ def _control(control: str, name: str, kind: str, labels: Sequence[str]) -> str:
     return _base.segmented(control, name, [(str(i), label) for i, label in enumerate(labels)], "0")
 
 
+def _panels(frame: Frame) -> list[figures.Panel]:
+    if isinstance(frame, Drawing):
+        frame = _drawn(frame)
+    if isinstance(frame, (list, tuple)):
+        return list(frame)
+    return [frame if isinstance(frame, figures.Panel) else figures.panel(frame, name="panel")]
+
+
+def _drawn(drawing: Drawing) -> np.ndarray:
+    """The pixels of a matplotlib figure, (H, W, 3); it is closed."""
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", bbox_inches=None)
+    plt.close(drawing)
+    return np.asarray(Image.open(buffer).convert("RGB"), dtype=np.float64) / 255
+
+
 def _check_nesting(rows: Sequence[Any], texts: Sequence[Any], axes: Sequence[Any]) -> None:
     if not rows or not rows[0]:
-        raise ValueError("figures is empty: give at least one frame")
+        raise ValueError("frames is empty: give at least one frame")
     shape = (len(rows), len(rows[0]))
     for name, got in (
-        ("figures", _shape(rows)),
+        ("frames", _shape(rows)),
         ("captions", _shape(texts)),
         ("labels", tuple(map(len, axes))),
     ):
         if got != shape:
             raise ValueError(
-                f"{name} is {got} in rows and columns, but the first row of figures makes it {shape}"
+                f"{name} is {got} in rows and columns, but the first row of frames makes it {shape}"
             )
 
 
-def encode(frame: Frame) -> tuple[tuple[str, bytes], tuple[int, int]]:
-    """A frame as ((format, bytes), (width, height)), in the smallest of three encodings."""
-    if isinstance(frame, Figure):
-        buffer = io.BytesIO()
-        frame.savefig(buffer, format="png", bbox_inches=None)
-        plt.close(frame)
-        picture = Image.open(buffer).convert("RGB")
-    else:
-        picture = Image.fromarray((viz.to_pixels(frame, "a frame") * 255).round().astype(np.uint8))
-        scale = max(1, round(320 / picture.width))  # small images are enlarged, their pixels kept square
-        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-    options: dict[str, dict[str, Any]] = {
-        "lossy": {"format": "webp", "quality": 84, "method": 6, "use_sharp_yuv": True},
-        "lossless": {"format": "webp", "lossless": True, "method": 4},
-    }
-    encoded = [("webp", _save(picture, **kwargs)) for kwargs in options.values()]
-    colors = picture.getcolors(256)
-    if colors is not None:  # a palette loses nothing here
-        encoded.append(("png", _save(picture.quantize(len(colors)), format="png", optimize=True)))
-    return min(encoded, key=lambda candidate: len(candidate[1])), picture.size
-
-
-def _save(picture: Image.Image, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, **options)
-    return buffer.getvalue()
+def _check_alike(frames: Sequence[Sequence[figures.Panel]]) -> None:
+    """A reader compares places: each frame has the panels of the first, of the same sizes."""
+    for i, panels in enumerate(frames):
+        if [panel.size for panel in panels] != [panel.size for panel in frames[0]]:
+            raise ValueError(
+                f"all frames must hold panels of the same sizes, got {[p.size for p in panels]} in frame {i} "
+                f"and {[p.size for p in frames[0]]} in the first"
+            )
 
 
 def _shape(rows: Sequence[Sequence[Any]]) -> tuple[int, ...]:

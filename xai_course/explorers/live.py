@@ -9,9 +9,9 @@ from typing import Any
 from unittest import mock
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from .._page import Displayed, escape
-from .frames import encode
 
 
 def interact(function: Callable[..., Any], **controls: Any) -> Live:
@@ -87,10 +87,16 @@ def _captured(function: Callable[..., Any], values: dict[str, Any]) -> list[Any]
             except Exception as error:
                 print(f"{type(error).__name__}: {error}")
         drawn = [plt.figure(number) for number in plt.get_fignums() if number not in before]
-    images = [encode(figure) for figure in drawn]
     text = [ipywidgets.HTML(f"<pre>{escape(printed.getvalue())}</pre>")] if printed.getvalue() else []
-    pictures = [
-        ipywidgets.Image(value=data, format=kind, layout={"width": f"{width}px", "max_width": "100%"})
-        for (kind, data), (width, _) in images
-    ]
-    return text + pictures
+    return text + [_picture(figure) for figure in drawn]
+
+
+def _picture(figure: Figure) -> Any:
+    """A matplotlib figure as a widget; it is closed, so that it is not shown twice."""
+    import ipywidgets
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches=None)
+    plt.close(figure)
+    layout = {"width": f"{figure.bbox.width:.0f}px", "max_width": "100%"}
+    return ipywidgets.Image(value=buffer.getvalue(), format="png", layout=layout)

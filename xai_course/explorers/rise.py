@@ -122,7 +122,7 @@ def rise(
         look=look,
         alt="A photograph through a soft mask, the RISE maps of two draws, and how the error falls",
         arrays={"map": heat[0], "map of other masks": heat[1]},
-        bars=_base.bar("heat", "RISE map", "lowest", "highest"),
+        bars=_base.bar("heat", "RISE map", "lowest", "highest", over=True),
     )
 
 
@@ -219,7 +219,7 @@ def _body(
     agree: float,
     chart: str,
 ) -> str:
-    source, *_ = _base.picture_source(image, "image")
+    source = _base.picture_source(image, "image")
     shade = np.zeros((*mask.shape, 4))
     shade[..., 3] = 1 - mask  # fades to black, as the fill 0 does
 
@@ -236,7 +236,7 @@ def _body(
             f"score {score:.2f}",
             layers=_base.layer(source, "The photograph", pixelated=False)
             + _base.layer(
-                _base._uri((shade * 255).round().astype(np.uint8), format="png", optimize=True),
+                _base.pixels_source((shade * 255).round().astype(np.uint8)),
                 "A soft random mask that hides about half",
                 classes="heat",
                 pixelated=False,

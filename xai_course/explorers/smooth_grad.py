@@ -49,9 +49,9 @@ def smooth_grad(
             gradients of its noisy copies, :math:`(n, h, w)`: the same n, even and at least 4, for each;
             two to eight deviations. Reduced, for instance
             ``torch.nn.functional.avg_pool2d(gradient.sum(1), 4)``.
-        caption: what the figure shows. Plain text.
+        caption: what the figure shows; marks as in :func:`xai_course.figures.figure`.
         alt: one sentence that says what is to be seen.
-        look: what to look for. Plain text.
+        look: what to look for.
         stored: one sentence on how the gradients were reduced, printed under the controls. Plain text.
         probabilities: for each deviation the mean probability of the class on the noisy copies.
         of: what the probability is of, such as ``"a cat"``.
@@ -178,7 +178,7 @@ def _body(
     """The photograph, the two maps, and how far they agree."""
     ratio = pixels.shape[1] / pixels.shape[0]
     photograph = _base.layer(
-        _base.picture_source(pixels, "picture")[0], "The photograph", classes="s-noisy", pixelated=False
+        _base.picture_source(pixels, "picture"), "The photograph", classes="s-noisy", pixelated=False
     )
     maps = [
         _base.layer(

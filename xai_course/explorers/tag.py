@@ -91,7 +91,7 @@ def tag(
         look=look,
         alt="A shape with a small tag that can be moved, a map of what the network needs, and its answer",
         arrays={"probabilities": odds, "lost under a window": lost.flatten(2)},
-        bars=_base.bar("heat", "probability of the answer lost", "0", "1"),
+        bars=_base.bar("heat", "probability of the answer lost", "0", "1", over=True),
     )
 
 
@@ -183,7 +183,7 @@ def _heat(lost: Tensor) -> str:
 
 def _lossless(image: Tensor) -> str:
     pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return _base._uri(pixels, format="webp", lossless=True, method=6)
+    return _base.pixels_source(pixels)
 
 
 def _controls(pixels: Tensor, names: list[str]) -> str:

@@ -339,6 +339,23 @@ def test_the_tag_is_dragged_taken_away_and_comes_along_to_another_shape(play):
         assert "row 98, column 4" in tag.get_attribute("aria-label")
 
 
+def test_the_tag_is_dragged_by_a_finger(play):
+    with play("book", size="phone") as tab:
+        tag = tab.locator(".s-tag")
+        tag.scroll_into_view_if_needed()
+        box, scrolled = tag.bounding_box(), tab.evaluate("scrollY")
+        finger = [{"x": box["x"] + 10, "y": box["y"] + 5}]
+        tab.devtools.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": finger})
+        for _ in range(4):
+            finger = [{"x": finger[0]["x"] + 10, "y": finger[0]["y"] - 10}]
+            tab.devtools.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": finger})
+        tab.devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        moved = tag.bounding_box()
+        assert moved["x"] - box["x"] == pytest.approx(40, abs=2)
+        assert moved["y"] - box["y"] == pytest.approx(-40, abs=2)
+        assert tab.evaluate("scrollY") == scrolled
+
+
 def test_nothing_is_loaded_before_the_tag_is_used(play):
     scripts = "() => [...document.scripts].map(s => s.src).filter(s => s)"
     with play("book") as tab:

@@ -16,7 +16,7 @@ from . import _base
 from ._base import Explorer
 
 SIDE = 56  # places along each side at which the page computes
-BOX = {"left": 30, "right": 166, "top": 10, "bottom": 150}  # of the chart, in a square of 180
+BOX = {"left": 30, "right": 162, "top": 10, "bottom": 150}  # of the chart, in a square of 180
 ESTIMATORS = {"coverage": "library: their coverage", "paper": "paper: N p"}
 
 

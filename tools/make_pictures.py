@@ -10,8 +10,10 @@ zero to the map's 99.5th percentile, and as opaque as it is hot, so that the pic
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
+import io
 import json
 import sys
 import tempfile
@@ -38,9 +40,11 @@ from xai_lib import (
     superpixels,
     to_heatmap,
 )
+from xai_lib.data import TAG
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "book" / "_static" / "pictures"
+SCENE = ROOT / "book" / "_static" / "title_scene.js"
 STAR = SHAPE_CLASSES.index("star")
 INFERNO = matplotlib.colormaps["inferno"]
 CAT, ESPRESSO = 285, 967  # ImageNet: Egyptian cat, espresso
@@ -206,8 +210,35 @@ def hero() -> None:
     grey = images["clean"].mean(0, keepdim=True).expand(3, -1, -1)
     save(pixels(grey), PICTURES / "hero-grey.webp")
     out = ROOT / "book" / "data" / "hero.json"
-    out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    place = place_of_tag(images)
+    out.write_text(json.dumps(answers | {"place": place}, indent=1) + "\n", encoding="utf-8")
+    SCENE.write_text(hero_scene(images["clean"], place), encoding="utf-8")
     print(out.relative_to(ROOT), {name: list(p.items())[:2] for name, p in answers.items()})
+
+
+def place_of_tag(images: dict[str, Tensor]) -> list[int]:
+    """Row and column of the tag's upper left pixel."""
+    changed = (images["tag"] != images["clean"]).any(0)
+    return [int(changed.any(axis).nonzero()[0]) for axis in (1, 0)]
+
+
+def hero_scene(clean: Tensor, place: list[int]) -> str:
+    """What title_tag.js plays with: the star without its tag, the tag, and where it was.
+
+    A script, since a page that was opened as a file may not read the pixels of a picture beside it.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(clean)).save(buffer, format="webp", lossless=True, method=6)
+    brightness, opacity = ([[round(value, 3) for value in row] for row in values.tolist()] for values in TAG)
+    scene = {
+        "picture": f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+        "tag": {"brightness": brightness, "opacity": opacity},
+        "place": place,
+    }
+    return (
+        "// The star of the title page. Made by tools/make_pictures.py: do not edit.\n"
+        f"window.sinb.scene = {json.dumps(scene)};\n"
+    )
 
 
 def scrambled(model: nn.Module) -> nn.Module:

@@ -276,8 +276,8 @@ def set_title_page(app: Sphinx, page: str, template: str, context: dict[str, Any
     )
 
 
-def _hero(answers: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """What the page says with the tag and without: the answer and three bars."""
+def _hero(answers: dict[str, Any]) -> dict[str, Any]:
+    """What the page says with the tag and without, the answer and three bars; and where the tag is."""
     other = next(iter(answers["clean"]))
     shown = {}
     for state, p in (("on", answers["tag"]), ("off", answers["clean"])):
@@ -296,6 +296,7 @@ def _hero(answers: dict[str, dict[str, float]]) -> dict[str, Any]:
         f"Only the tag is gone. The star is where it was, and the network is {sure} sure that it is "
         f"a {other}."
     )
+    shown["place"] = answers["place"]
     return shown
 
 

@@ -235,12 +235,12 @@ def test_another_lottery_is_another_map_and_all_masks_leave_none_to_compare_with
 # --- the tag -----------------------------------------------------------------------------------------------
 
 LOGITS = """async ([text, places, tag]) => {
-  const network = await sinb.cleverHans(), bytes = sinb.floats(text, "u8").map(v => v / 255);
+  const network = await sinb.tag.load(), bytes = sinb.floats(text, "u8").map(v => v / 255);
   const each = network.size ** 2 * 3, found = [];
   const began = performance.now();
   places.forEach(([row, column], i) => {
     const bare = bytes.slice(i * each, (i + 1) * each);
-    found.push(network.logits(row < 0 ? bare : sinb.stamp(bare, network.size, tag, row, column)));
+    found.push(network.logits(row < 0 ? bare : sinb.tag.stamp(bare, network.size, tag, row, column)));
   });
   const lost = [...network.occlusion(bytes.slice(0, each), 0, 28, 12, 0.5)].pop();
   return {logits: found, lost: [...lost], again: network.logits(bytes.slice(0, each))};
@@ -287,7 +287,7 @@ def test_the_pixels_that_the_page_reads_are_those_that_python_stored(play, album
     star = int((labels == SHAPE_CLASSES.index("star")).nonzero()[0])
     with play("book") as tab:
         tab.evaluate("document.querySelector('.s-picks img').decode()")
-        found = np.array(tab.evaluate("[...sinb.pixels(document.querySelector('.s-picks img'))]"))
+        found = np.array(tab.evaluate("[...sinb.tag.pixels(document.querySelector('.s-picks img'))]"))
         found = found.reshape(112, 112, 3)
     np.testing.assert_allclose(found, images[star].permute(1, 2, 0), rtol=0, atol=1e-6)
 
@@ -375,4 +375,35 @@ def test_in_a_notebook_it_shows_what_was_computed_and_says_so(play):
         tab.wait_for_function("/with the tag/.test(document.querySelector('.s-said').textContent)")
         assert tab.locator(".s-tag").is_disabled() and "needs the book" in note(tab, "picture")
         assert tab.get_by_role("button", name="Where does it look?").is_disabled()
+        assert heard(tab) == []
+
+
+# --- the title page ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("via", ["file", "http"])
+def test_the_title_pages_tag_is_moved_and_the_network_answers(visit, via):
+    with visit("book/index.html", via=via) as tab:
+        tag, note = tab.locator(".s-stage .s-tag"), tab.locator(".s-stage .s-note")
+        told = note.inner_text()
+        tag.focus()
+        for _ in range(5):
+            tab.keyboard.press("Shift+ArrowUp")
+        tab.wait_for_function("/It runs in this page/.test(document.querySelector('.s-note').textContent)")
+        assert "row 50" in note.inner_text()
+        answer = tab.locator(".s-stage .a").inner_text()
+        assert f"The network says {answer}" in note.inner_text()
+        top = tab.locator(".s-stage .s-odds .is-top span").first.inner_text()
+        assert top == answer != "star"
+        why = tab.locator(".s-stage .s-name").nth(1)
+        tab.wait_for_function(
+            "/Occlusion\u2019s answer, from 64 passes/.test(document.querySelector('.s-stage').textContent)"
+        )
+        assert why.inner_text().startswith("Why?")
+        switch = tab.get_by_role("switch")
+        switch.click()
+        assert not tag.is_visible() and "Only the tag is gone" in note.inner_text()
+        switch.click()
+        assert note.inner_text() == told and "SmoothGrad" in why.inner_text()
+        assert "row 50" not in tag.get_attribute("aria-label")
         assert heard(tab) == []

@@ -1,5 +1,7 @@
 """The tile game, RISE and the tag: what Python computes for them, against the library."""
 
+import base64
+import io
 import json
 import re
 import sys
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from xai_course import explorers
 from xai_course.explorers.rise import _part
@@ -17,7 +20,9 @@ from xai_course.explorers.tiles import RULES, _table, lime_of, pair_of, shapley_
 from xai_lib import black_box, lime_fit, load_model, rise_fit, shapley_fit
 from xai_lib.data import SHAPE_CLASSES, TAG, shapes
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+sys.path.insert(0, str(ROOT / "tools"))
 import pack_network
 
 SEGMENTS = torch.arange(16)[:, None] // 8 * 4 + torch.arange(16) // 4  # two rows of four tiles
@@ -139,6 +144,25 @@ def test_the_first_frame_of_rise_is_its_first_draw(fit, circle):
 def test_bad_lotteries_are_named(fit, circle, changes, message):
     with pytest.raises(ValueError, match=message):
         explorers.rise("4.7", **{"image": circle, "fit": fit, **changes})
+
+
+# --- the title page ----------------------------------------------------------------------------------------
+
+
+def test_the_title_page_plays_with_the_picture_that_it_shows():
+    scene = (BOOK / "_static" / "title_scene.js").read_text(encoding="utf-8")
+    scene = json.loads(re.search(r"scene = (\{.*\});", scene)[1])
+    stored = json.loads((BOOK / "data" / "hero.json").read_text(encoding="utf-8"))
+    raw = base64.b64decode(scene["picture"].split(",")[1])
+    clean = torch.from_numpy(np.array(Image.open(io.BytesIO(raw)).convert("RGB"))).permute(2, 0, 1) / 255
+    assert scene["place"] == stored["place"]
+    assert scene["tag"]["brightness"] == TAG[0].tolist()
+    seen = {"clean": clean, "tag": stamped(clean, *stored["place"])}
+    for state, image in seen.items():
+        with torch.no_grad():
+            odds = load_model("clever_hans")(image[None]).softmax(1)[0]
+        for name, share in stored[state].items():
+            assert odds[SHAPE_CLASSES.index(name)].item() == pytest.approx(share, abs=0.01)
 
 
 # --- the tag -----------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from xai_lib import black_box, lime_fit, load_model, rise_fit, shapley_fit
 from xai_lib.data import SHAPE_CLASSES, TAG, shapes
 
 ROOT = Path(__file__).resolve().parents[2]
-BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
-import pack_network
+import pack_network  # noqa: E402
+
+BOOK = ROOT / "book"
 
 SEGMENTS = torch.arange(16)[:, None] // 8 * 4 + torch.arange(16) // 4  # two rows of four tiles
 

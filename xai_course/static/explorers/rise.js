@@ -116,11 +116,12 @@
       drawn.paper = [];
       drawn.coverage = [];
     };
-    // The errors at the lengths passed so far: one line for each estimator.
+    // The errors at the lengths passed so far, since they were last beyond measure: one line for each estimator.
     const trace = () => {
       const {x, y} = data.axes, at = ([v, e]) => [x.from + (x.to - x.from) * Math.log2(v / x.low) / Math.log2(x.high / x.low), y.from + (y.to - y.from) * Math.log2(Math.min(y.high, Math.max(y.low, e)) / y.low) / Math.log2(y.high / y.low)];
       ["paper", "coverage"].forEach(name => {
-        const seen = drawn[name].filter(([v, e]) => v <= n && isFinite(e)).sort((a, b) => a[0] - b[0]);
+        const past = drawn[name].filter(([v]) => v <= n).sort((a, b) => a[0] - b[0]);
+        const seen = past.slice(past.reduce((begin, [, e], i) => (isFinite(e) ? begin : i + 1), 0));
         $("[data-line='" + name + "']", chart).setAttribute("points", seen.map(point => at(point).map(v => v.toFixed(1)).join(",")).join(" "));
         const dot = $("[data-dot='" + name + "']", chart), last = seen[seen.length - 1], here = last && last[0] === n;
         dot.setAttribute("r", here ? 3.5 : 0);

@@ -227,7 +227,7 @@ def test_the_chart_python_drew_first_is_the_scripts(play):
         after = [line.get_attribute("points") for line in tab.locator(".s-error .line").all()]
     for python, script in zip(before, after, strict=True):
         one, other = (np.array([p.split(",") for p in text.split()], float) for text in (python, script))
-        # 140 for five doublings: the page's error is of fewer pixels, and off by 5 % where noise is all but all
+        # 140 for five doublings: the page's error is of fewer pixels, off by 5 % where noise prevails
         np.testing.assert_allclose(one, other, rtol=0, atol=2)
 
 

@@ -188,12 +188,17 @@ def add_frame(app: Sphinx, page: str, template: str, context: dict[str, Any], do
     ]
     equations = re.search(r"class=\"math|\\[(\[]", context.get("body", ""))
     context["script_files"] = [
-        script
-        for script in context["script_files"]
-        if not NOT_LOADED.search(str(getattr(script, "filename", script) or ""))
-        and (equations or "mathjax" not in str(getattr(script, "filename", "")).lower())
-        and not NOT_LOADED_INLINE.search(getattr(script, "attributes", {}).get("body") or "")
+        script for script in context["script_files"] if _is_wanted(script, bool(equations))
     ]
+
+
+def _is_wanted(script: Any, equations: bool) -> bool:
+    """Whether a page loads a script: not what only the theme needs, and MathJax only where there is math."""
+    name = str(getattr(script, "filename", script) or "")
+    inline = getattr(script, "attributes", {}).get("body") or ""
+    if NOT_LOADED.search(name) or NOT_LOADED_INLINE.search(inline):
+        return False
+    return equations or "mathjax" not in (name + inline).lower()
 
 
 def _sibling(app: Sphinx, page: str) -> tuple[str, str] | None:

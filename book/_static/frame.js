@@ -184,7 +184,9 @@
         say(button.textContent);
         return;
       }
+      clearTimeout(waiting);
       store.clear();
+      history.scrollRestoration = "manual";   // or what is in view would be ticked again
       location.reload();
     });
     button.addEventListener("blur", () => { sure = false; button.textContent = asks; });

@@ -1,0 +1,263 @@
+"""The frame: opener, contents, progress, code, equations, search, presenter mode, the title page, paper."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.browser.faults import SIZES, heard
+from tests.pages import PAGES
+
+HOME = PAGES[0]
+LESSONS = [page for page in PAGES if page.endswith("/lesson")]
+EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
+FIRST = LESSONS[0]
+MOST_PAGES = 22  # of A4, for chapter 1
+
+INSIDE = "element => { const box = element.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; }"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_title_page_has_its_buttons_and_its_pictures_above_the_fold(visit, theme):
+    with visit(f"{HOME}.html", theme=theme) as tab:
+        assert tab.locator(".s-ctas a").count() == 2
+        for part in [*tab.locator(".s-ctas a, .s-stage .s-shot, .s-switch").all()]:
+            assert part.evaluate(INSIDE)
+    with visit(f"{HOME}.html", size="phone", theme=theme) as tab:
+        for button in tab.locator(".s-ctas a").all():
+            assert button.evaluate(INSIDE)
+
+
+def test_the_switch_takes_the_tag_away_and_the_answer_turns(visit):
+    with visit(f"{HOME}.html") as tab:
+        switch, answer = tab.get_by_role("switch"), tab.locator(".s-answer .a")
+        seen = [answer.inner_text()]
+        opaque = "name => getComputedStyle(document.querySelector(`.s-stage img.${name}`)).opacity"
+        assert [tab.evaluate(opaque, name) for name in ("with", "without")] == ["1", "0"]
+        switch.focus()
+        tab.keyboard.press("Space")
+        seen.append(answer.inner_text())
+        assert switch.get_attribute("aria-checked") == "true"
+        assert [tab.evaluate(opaque, name) for name in ("with", "without")] == ["0", "1"]
+        tab.locator("[role=status]", has_text=seen[1]).wait_for(state="attached")  # read out
+        switch.click()
+        seen.append(answer.inner_text())
+        assert seen[0] == seen[2] == "star" and seen[1] != "star"
+        assert heard(tab) == []
+
+
+def test_without_scripts_the_title_page_shows_the_tag_and_no_switch(visit):
+    with visit(f"{HOME}.html", scripts=False) as tab:
+        assert tab.locator(".s-answer .a").inner_text() == "star"
+        assert not tab.locator(".s-switch").is_visible()
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_the_opener_fills_the_column_and_is_not_cut(visit, page):
+    with visit(f"{page}.html") as tab:
+        picture, article = tab.locator(".s-opener-pic img"), tab.locator("article")
+        assert picture.bounding_box()["width"] == pytest.approx(article.bounding_box()["width"], abs=2)
+        assert picture.bounding_box()["y"] < 80
+        assert tab.locator(".s-opener h1").evaluate(INSIDE)
+        columns = tab.locator(".s-aims").evaluate("list => getComputedStyle(list).gridTemplateColumns")
+        assert len(columns.split()) == 2
+
+
+@pytest.mark.parametrize("page", [FIRST, HOME])
+def test_text_is_narrow_enough_to_read(visit, page):
+    with visit(f"{page}.html") as tab:
+        widest = tab.evaluate(
+            """() => Math.max(...[...document.querySelectorAll("article section > p")].map(p =>
+              p.getBoundingClientRect().width / parseFloat(getComputedStyle(p).fontSize)))"""
+        )
+        assert widest <= 36.5  # em: about 80 characters
+
+
+def test_a_section_that_was_read_is_ticked_and_stays_so_until_forgotten(visit):
+    with visit(f"{FIRST}.html", via="http") as tab:
+        steps = tab.locator(".s-steps a")
+        assert steps.count() > 3 and tab.locator(".s-steps .is-read").count() == 0
+        tab.evaluate("document.querySelector('article section > section').scrollIntoView({block: 'end'})")
+        tab.locator(".s-steps .is-read").first.wait_for()
+        assert "(read)" in steps.first.text_content()
+        tab.evaluate("sinb.store.set('quiz:1.hook.1', [0])")
+        tab.reload()
+        assert tab.locator(".s-steps .is-read").count() >= 1
+        forget = tab.locator("[data-forget]")
+        forget.click()
+        assert "again" in forget.inner_text() and tab.evaluate("sinb.store.get('quiz:1.hook.1')") == [0]
+        with tab.expect_navigation():
+            forget.click()
+        assert tab.locator(".s-steps .is-read").count() == 0
+        assert tab.evaluate("Object.keys(localStorage).filter(key => /^sinb:(quiz|read):/.test(key))") == []
+        assert tab.evaluate("localStorage.mode") == "auto", "the choice of light and dark is no answer"
+
+
+def test_the_section_in_view_is_marked_in_the_contents(visit):
+    with visit(f"{FIRST}.html") as tab:
+        third = tab.locator(".s-steps a").nth(2)
+        third.click()
+        tab.wait_for_function(
+            "hash => document.querySelector('.s-steps [aria-current]')?.hash === hash",
+            arg=third.get_attribute("href"),
+        )
+
+
+def test_on_a_phone_the_contents_open_and_close_from_the_keyboard(visit):
+    with visit(f"{FIRST}.html", size="phone") as tab:
+        contents, button = tab.locator("#s-contents"), tab.locator(".s-nav-open")
+        assert not contents.is_visible()
+        button.focus()
+        tab.keyboard.press("Enter")
+        assert contents.is_visible() and button.get_attribute("aria-expanded") == "true"
+        assert tab.evaluate("document.querySelector('#s-contents').contains(document.activeElement)")
+        tab.keyboard.press("Escape")
+        assert not contents.is_visible() and button.evaluate("b => b === document.activeElement")
+
+
+@pytest.mark.parametrize("page", LESSONS + EXERCISES)
+def test_a_line_of_80_characters_needs_no_sideways_scroll(visit, page):
+    with visit(f"{page}.html") as tab:
+        cut = tab.evaluate(
+            """() => [...document.querySelectorAll(".cell > .cell_input pre")].filter(pre =>
+              Math.max(...pre.textContent.split("\\n").map(line => line.length)) <= 80
+              && pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent.slice(0, 80))"""
+        )
+        assert cut == []
+
+
+CUT = """() => [...document.querySelectorAll("article div.math")].filter(box => {
+  const wide = box.scrollWidth > box.clientWidth + 1;
+  return wide && !(box.classList.contains("is-wide") && box.tabIndex === 0);
+}).map(box => box.textContent.slice(0, 60))"""
+
+
+@pytest.mark.parametrize("page", LESSONS + EXERCISES)
+def test_no_equation_is_cut_without_a_cue(visit, page):
+    with visit(f"{page}.html") as tab:
+        assert tab.evaluate(CUT) == []
+        wide = tab.locator("article div.math.is-wide").count()
+        assert wide == 0, "on a desktop every equation fits"
+        tab.set_viewport_size(SIZES["phone"])
+        tab.wait_for_timeout(400)
+        assert tab.evaluate(CUT) == []
+        for box in tab.locator("article div.math.is-wide").all():
+            cue = box.evaluate("box => getComputedStyle(box, '::after').content")
+            assert "right" in cue
+
+
+def test_a_search_marks_whole_words_only(visit):
+    with visit("search.html?q=grad", via="http") as tab:
+        tab.locator("#search-results li a").first.wait_for()
+        tab.wait_for_load_state("networkidle")
+        link = tab.locator("#search-results li a[href*='03_cam/lesson']").first
+        link.click()
+        tab.wait_for_load_state()
+        marked = tab.locator("mark.s-found")
+        assert marked.count() > 3
+        assert set(map(str.lower, marked.all_text_contents())) == {"grad"}
+        inside = "mark => /[a-z]$/i.test(mark.previousSibling?.data || '') || /^[a-z]/i.test(mark.nextSibling?.data || '')"
+        assert not any(mark.evaluate(inside) for mark in marked.all())
+        tab.keyboard.press("Escape")
+        assert marked.count() == 0
+        tab.reload()
+        assert marked.count() == 0, "the marks are of one visit"
+
+
+def test_the_code_is_copied(visit):
+    with visit(f"{FIRST}.html", via="http") as tab:
+        tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        block = tab.locator(".cell > .cell_input").first
+        block.locator(".s-copy").click()
+        block.locator(".s-copy", has_text="copied").wait_for()
+        copied = tab.evaluate("navigator.clipboard.readText()")
+        assert copied.strip() == block.locator("pre").text_content().strip()
+
+
+def test_presenter_mode_begins_steps_and_ends_from_the_keyboard(visit):
+    with visit(f"{FIRST}.html") as tab:
+        html, hud = tab.locator("html.presenter"), tab.locator(".s-hud")
+        tab.keyboard.press("p")
+        assert html.count() == 1 and hud.is_visible()
+        for gone in (
+            ".bd-sidebar-primary",
+            ".bd-header-article",
+            ".cell > .cell_input",
+            ".cell > details.hide",
+        ):
+            assert not tab.locator(gone).first.is_visible()
+        counts = lambda: [int(n) for n in re.findall(r"\d+", hud.locator("span").first.inner_text())]
+        tab.wait_for_function("document.querySelector('.s-hud span').textContent")
+        at, of = counts()
+        assert at == 1 and of > 10
+        tops = []
+        for step in range(2, 5):
+            tab.keyboard.press("ArrowRight")
+            assert counts() == [step, of]
+            tops.append(tab.evaluate("scrollY"))
+        assert tops == sorted(set(tops))
+        tab.keyboard.press("ArrowLeft")
+        assert counts() == [3, of]
+        tab.keyboard.press("Escape")
+        assert html.count() == 0 and tab.locator(".bd-header-article").is_visible()
+        tab.locator("[data-present]").click()
+        assert html.count() == 1
+        tab.keyboard.press("P")
+        assert html.count() == 0
+
+
+def test_p_typed_into_a_field_is_a_letter(visit):
+    with visit(f"{FIRST}.html") as tab:
+        tab.keyboard.press("Control+k")
+        tab.keyboard.type("pp")
+        assert tab.locator("html.presenter").count() == 0
+        assert tab.locator("#s-query").input_value() == "pp"
+
+
+def printed(tab) -> bytes:
+    return tab.pdf(prefer_css_page_size=True)
+
+
+TOO_WIDE_ON_PAPER = """() => [...document.querySelectorAll("article *")].filter(e => {
+  const box = e.getBoundingClientRect();
+  return box.width && box.right > innerWidth + 1 && !e.closest("mjx-assistive-mml, .s-sr, .visually-hidden");
+}).slice(0, 5).map(e => e.tagName + "." + e.className + ": " + Math.round(e.getBoundingClientRect().right))"""
+
+
+@pytest.mark.parametrize("page", LESSONS + EXERCISES)
+def test_on_paper_nothing_is_cut(visit, page):
+    with visit(f"{page}.html", theme="dark") as tab:
+        tab.emulate_media(media="print", color_scheme="dark")
+        tab.set_viewport_size({"width": 680, "height": 960})  # what A4 leaves between its margins
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert tab.evaluate(TOO_WIDE_ON_PAPER) == []
+        scrolls = """() => [...document.querySelectorAll("article *")].filter(e =>
+          e.scrollWidth > e.clientWidth + 2 && ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
+          && !e.closest("mjx-container, .s-sr, .visually-hidden, .s-shot, .s-opener-pic") && e.clientWidth > 1
+        ).map(e => e.tagName + "." + e.className)"""
+        assert tab.evaluate(scrolls) == []
+        assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not tab.locator(".bd-sidebar-primary").is_visible()
+        for solution in tab.locator(".cell.tag_solution details").all():
+            assert solution.locator("pre").first.is_visible()
+        assert tab.evaluate(
+            "[...document.querySelectorAll('article pre')].every(p => getComputedStyle(p).whiteSpace.startsWith('pre-wrap') || !p.getClientRects().length)"
+        )
+
+
+def test_chapter_1_takes_few_sheets(visit):
+    with visit(f"{FIRST}.html") as tab:
+        sheets = len(re.findall(rb"/Type\s*/Page\b", printed(tab)))
+        print(f"chapter 1 on {sheets} sheets of A4")
+        assert 5 < sheets <= MOST_PAGES
+
+
+@pytest.mark.parametrize("page", [HOME, FIRST, "book/glossary"])
+def test_the_first_paint_is_told(visit, page):
+    """Printed, not judged: how long it takes depends on the machine."""
+    with visit(f"{page}.html", via="http") as tab:
+        tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        paint = tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        print(f"{page}: first paint after {paint:.0f} ms")
+        assert paint > 0

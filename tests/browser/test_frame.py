@@ -15,7 +15,10 @@ EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
 FIRST = LESSONS[0]
 MOST_PAGES = 22  # of A4, for chapter 1
 
-INSIDE = "element => { const box = element.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; }"
+INSIDE = """element => {
+  const box = element.getBoundingClientRect();
+  return box.top >= 0 && box.bottom <= innerHeight;
+}"""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -157,7 +160,8 @@ def test_a_search_marks_whole_words_only(visit):
         marked = tab.locator("mark.s-found")
         assert marked.count() > 3
         assert set(map(str.lower, marked.all_text_contents())) == {"grad"}
-        inside = "mark => /[a-z]$/i.test(mark.previousSibling?.data || '') || /^[a-z]/i.test(mark.nextSibling?.data || '')"
+        inside = """mark => /[a-z]$/i.test(mark.previousSibling?.data || "")
+          || /^[a-z]/i.test(mark.nextSibling?.data || "")"""
         assert not any(mark.evaluate(inside) for mark in marked.all())
         tab.keyboard.press("Escape")
         assert marked.count() == 0
@@ -187,7 +191,10 @@ def test_presenter_mode_begins_steps_and_ends_from_the_keyboard(visit):
             ".cell > details.hide",
         ):
             assert not tab.locator(gone).first.is_visible()
-        counts = lambda: [int(n) for n in re.findall(r"\d+", hud.locator("span").first.inner_text())]
+
+        def counts() -> list[int]:
+            return [int(n) for n in re.findall(r"\d+", hud.locator("span").first.inner_text())]
+
         tab.wait_for_function("document.querySelector('.s-hud span').textContent")
         at, of = counts()
         assert at == 1 and of > 10
@@ -233,17 +240,18 @@ def test_on_paper_nothing_is_cut(visit, page):
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert tab.evaluate(TOO_WIDE_ON_PAPER) == []
         scrolls = """() => [...document.querySelectorAll("article *")].filter(e =>
-          e.scrollWidth > e.clientWidth + 2 && ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
-          && !e.closest("mjx-container, .s-sr, .visually-hidden, .s-shot, .s-opener-pic") && e.clientWidth > 1
+          e.scrollWidth > e.clientWidth + 2 && e.clientWidth > 1
+          && ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
+          && !e.closest("mjx-container, .s-sr, .visually-hidden, .s-shot, .s-opener-pic")
         ).map(e => e.tagName + "." + e.className)"""
         assert tab.evaluate(scrolls) == []
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not tab.locator(".bd-sidebar-primary").is_visible()
         for solution in tab.locator(".cell.tag_solution details").all():
             assert solution.locator("pre").first.is_visible()
-        assert tab.evaluate(
-            "[...document.querySelectorAll('article pre')].every(p => getComputedStyle(p).whiteSpace.startsWith('pre-wrap') || !p.getClientRects().length)"
-        )
+        wraps = """() => [...document.querySelectorAll("article pre")].every(pre =>
+          getComputedStyle(pre).whiteSpace.startsWith("pre-wrap") || !pre.getClientRects().length)"""
+        assert tab.evaluate(wraps)
 
 
 def test_chapter_1_takes_few_sheets(visit):

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
+import make_ledger
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -171,6 +172,8 @@ def main() -> int:
         except CellExecutionError as error:
             print(f"{name}: stopped\n{error}", file=sys.stderr)
             return 1
+    if make_ledger.write():
+        print("book/generated/ledger.inc: the ledger has changed")
     if not stale:
         print("every notebook is up to date")
     return 0

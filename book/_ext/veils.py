@@ -1,7 +1,8 @@
 """Commit, then reveal: what follows a prediction lies under a veil until the reader has made it.
 
 A cell that shows a question ``N.predict.k`` or ``N.hook.k`` veils what comes after it on the page, up to the
-next heading, the next quiz, or an empty ``reveal`` directive. ``xai_course/static/quiz.js`` opens it.
+next heading, the next quiz, or an empty ``reveal`` directive. Where there are scripts (``html.has-scripts``)
+the style veils it from the first paint on; ``xai_course/static/quiz.js`` opens it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from sphinx.util.docutils import SphinxDirective
 
 ASKED = re.compile(r'data-quiz="([^"]+)"')
 VEILS = re.compile(r"\d+\.(predict|hook)\.")
-# Before the first paint, so that nothing is seen and then veiled; without scripts nothing is veiled.
-EARLY = 'document.documentElement.classList.add("s-js");'
 
 
 class reveal(nodes.Element):
@@ -70,6 +69,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by ``course_pages``."""
     app.add_node(reveal)
     app.add_directive("reveal", Reveal)
-    app.add_js_file(None, body=EARLY, priority=100)
     app.connect("doctree-resolved", veil)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

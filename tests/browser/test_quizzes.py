@@ -50,7 +50,7 @@ GATE = (
     '<a href="#top" id="link">A link</a></p><p style="height:60rem">long</p></div></div>'
     '<p><a href="#top" id="after">after the veil</a></p>'
 )
-EARLY = '<script>document.documentElement.classList.add("s-js")</script>'
+EARLY = '<script>document.documentElement.classList.add("has-scripts")</script>'
 
 
 def write(folder, theme="light", scripts=True, questions=(ONE, MANY, NUMBER, SHARE)):

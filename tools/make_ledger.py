@@ -83,7 +83,7 @@ def faults(notebook: Path) -> list[str]:
         stored = len(stored_claims(cell))
         if stored < len(calls):
             wrong.append(
-                f"{len(calls)} claims, {stored} stored: run the notebook. Of its lines a cell shows the last alone: "
+                f"{len(calls)} claims, {stored} stored: run the notebook. A cell shows its last line only: "
                 f"give each claim a cell, or write display(claim(...), claim(...))\n{cell.source}"
             )
     return wrong

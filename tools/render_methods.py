@@ -78,6 +78,7 @@ def stacked(name: str, header: list[str]) -> str:
 {table} {{ display: table; table-layout: fixed; width: 100%; }}
 {table} :is(td, th) {{ vertical-align: top; white-space: normal; overflow-wrap: break-word; }}
 {table} td p {{ margin: 0 0 .4rem; }}
+{table} .method-picture {{ float: right; margin: 0 0 .4rem .8rem; border-radius: 2px; }}
 @media (max-width: 75em) {{
   {table}, {table} :is(tbody, tr, td) {{ display: block; width: 100%; }}
   {table} :is(colgroup, thead) {{ display: none; }}
@@ -100,11 +101,20 @@ def code(method: dict) -> str:
     return f"\n\n`{name}`" if method["available"] and name else ""
 
 
+def thumbnail(method: dict) -> str:
+    """The method's small picture (``tools/make_thumbnails.py``), where the method can be imported."""
+    if not method["available"]:
+        return ""
+    path = f"images/methods/{method['id']}.webp"
+    return f"```{{image}} {path}\n:alt: {method['drawn']}\n:width: 84px\n:class: method-picture\n```\n\n"
+
+
 def cheat_sheet(data: dict) -> str:
-    """One row a method: formula, cost in passes, what it needs, when it misleads."""
+    """One row a method: picture, formula, cost in passes, what it needs, when it misleads."""
     rows = []
     for m in data["methods"]:
-        name = f"**{m['name']}** ({where(data, m['chapter'])})\n\n{formula(m)}\n\n{m['summary']}{code(m)}"
+        head = f"**{m['name']}** ({where(data, m['chapter'])})"
+        name = f"{head}\n\n{thumbnail(m)}{formula(m)}\n\n{m['summary']}{code(m)}"
         cost = f"{m['passes']}\n\n{m['cost_note']}"
         cite = ",".join([m["cite"], *m["also"]])
         rows.append([name, cost, m["needs"], f"{m['misleads']} {{cite:p}}`{cite}`"])

@@ -8,12 +8,15 @@ import unicodedata
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from pybtex.database import parse_file
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
+import make_thumbnails  # noqa: E402
 import render_methods  # noqa: E402
 
 DATA = render_methods.load()
@@ -72,6 +75,25 @@ def test_available_means_that_it_can_be_imported_today(method):
 @every_method
 def test_the_papers_of_a_method_are_in_the_bibliography(method):
     assert {method["cite"], *method["also"]} <= set(BIBLIOGRAPHY.entries)
+
+
+@every_method
+def test_a_method_that_can_be_imported_has_a_small_picture_and_says_what_it_shows(method):
+    path = ROOT / "book" / "images" / "methods" / f"{method['id']}.webp"
+    assert path.exists() == method["available"], "run python tools/make_thumbnails.py"
+    if method["available"]:
+        assert len(method["drawn"].split()) > 4
+        assert path.stat().st_size < 20_000 and Image.open(path).size == (168, 168)
+
+
+@pytest.mark.parametrize("name", ["linear_model", "decision_tree", "gradient", "grad_cam", "hires_cam"])
+def test_a_small_picture_is_what_its_method_computes(name):
+    def blocks(image):  # WebP changes single speckles
+        return np.asarray(image.convert("RGB"), float).reshape(14, 12, 14, 12, 3).mean((1, 3))
+
+    stored = Image.open(ROOT / "book" / "images" / "methods" / f"{name}.webp")
+    difference = np.abs(blocks(stored) - blocks(make_thumbnails.picture(name)))
+    assert difference.mean() < 4, "run python tools/make_thumbnails.py"
 
 
 @every_chapter

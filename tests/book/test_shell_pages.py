@@ -86,6 +86,17 @@ def test_the_citation_is_complete_and_of_this_version():
 
 
 def test_a_glossary_term_is_defined_once():
-    body = read("book/glossary.md").split(":sorted:")[1]
-    terms = re.findall(r"^(\S.*)$", body.replace("```", ""), re.MULTILINE)
-    assert len(terms) > 40 and len({t.lower() for t in terms}) == len(terms)
+    letters = re.findall(r"^## (\w)\n\n```\{glossary\}\n(.*?)```", read("book/glossary.md"), re.M | re.S)
+    terms = {letter: re.findall(r"^(\S.*)$", body, re.MULTILINE) for letter, body in letters}
+    everything = [term.lower() for part in terms.values() for term in part]
+    assert len(everything) > 80 and len(set(everything)) == len(everything)
+    for letter, part in terms.items():
+        assert part and all(term[0].upper() == letter for term in part)
+        assert part == sorted(part, key=lambda term: re.sub(r"\W+", " ", term.lower()))
+
+
+def test_the_letters_of_the_glossary_lead_to_the_letters_that_it_has():
+    page = read("book/glossary.md")
+    linked = re.findall(r'<a href="#(\w)">(\w)</a>', page)
+    assert [letter for _, letter in linked] == re.findall(r"^## (\w)$", page, re.MULTILINE)
+    assert all(anchor == letter.lower() for anchor, letter in linked)

@@ -163,7 +163,7 @@ def _body(
         classes="heat",
         pixelated=False,
     )
-    grey = _base.layer(source, "", classes="is-grey", pixelated=False)
+    grey = _base.layer(source, "The photograph in grey", classes="is-grey", pixelated=False)
     boxes = _base.box_layer(found.numpy(), truth, width, height)
     logit = f"{cells.mean() + bias:.2f}"
     numbers = (

@@ -122,11 +122,11 @@ def _body(
             "draw here: mouse, finger, or arrow keys and space",
             layers=_base.layer(ink, "A digit of 8 by 8 pixels") + '<i class="s-mark" hidden></i>',
         ),
-        _base.panel("single", f"why a {why}?", f"shares of the score of {why}", layers=maps[0]),
+        _base.panel("single", f"why a {why}?", f"shares sum to {_signed(single.sum())}", layers=maps[0]),
         _base.panel(
             "contrast",
             f"why a {why} rather than a {rather_than}?",
-            "shares of the difference",
+            f"shares sum to {_signed(contrast.sum())}",
             layers=maps[1],
         ),
         f'<div class="s-panel s-scores"><p class="s-name">probability of each digit</p>{odds}</div>',

@@ -42,9 +42,11 @@
     "dgUhcwQhcAMgbQIgagEfZwAf");
 
   // How opaque a map lies over its picture, from its share of the scale: cold places show the picture.
+  // The two numbers are those of figures.py.
+  const FULL_HEAT = 0.55, OPACITY = 0.85;
   const opacity = share => {
-    const strength = Math.min(1, share / 0.35);
-    return 0.92 * strength * strength * (3 - 2 * strength);
+    const strength = Math.min(1, share / FULL_HEAT);
+    return OPACITY * strength * strength * (3 - 2 * strength);
   };
 
   // [r, g, b, alpha] of a value on a scale from 0 (signed: from -top) to top.

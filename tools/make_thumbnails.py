@@ -2,9 +2,9 @@
 
     python tools/make_thumbnails.py               # all of them: a few minutes
     python tools/make_thumbnails.py gradient cam  # these
-The methods for networks explain "Egyptian cat" on the photograph of a cat; a linear model and a tree are shown as
-they are, on scanned digits. Each map is stretched to its own range: it shows where, not how much.
-as they are, on scanned digits. Each map is stretched to its own range: it shows where, not how much.
+
+The methods for networks explain "Egyptian cat" on the photograph of a cat; a linear model and a tree are
+shown as they are, on scanned digits. Each map has its own range: the pictures show where, not how much.
 """
 
 from __future__ import annotations

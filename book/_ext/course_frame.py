@@ -258,7 +258,8 @@ def _steps(app: Sphinx, page: str) -> str:
         f'<span>{html.escape(text)}<span class="s-sr s-done"></span></span></a></li>\n'
         for anchor, text in listed
     )
-    return f'<ul class="s-steps">\n{steps}</ul>\n' if listed else ""
+    kind = "s-steps" if chapter_number(page) else "s-steps is-plain"  # what is looked up is not ticked off
+    return f'<ul class="{kind}">\n{steps}</ul>\n' if listed else ""
 
 
 # ---- the title page

@@ -141,7 +141,7 @@
   const steps = $$(".s-steps a[href^='#']"), key = "read:" + page, read = new Set(store.get(key) || []);
   const sections = steps.map(step => document.getElementById(decodeURIComponent(step.hash.slice(1)))).filter(Boolean);
   const paintSteps = () => steps.forEach(step => {
-    const done = read.has(step.hash);
+    const done = read.has(step.hash) && !step.closest(".is-plain");
     step.classList.toggle("is-read", done);
     $(".s-done", step).textContent = done ? " (read)" : "";
   });
@@ -164,7 +164,7 @@
         const box = section.getBoundingClientRect();
         if (box.bottom < innerHeight + 40 && box.bottom > 0) read.add("#" + section.id);
       });
-      if (read.size > before) store.set(key, [...read]);
+      if (read.size > before && steps.some(step => !step.closest(".is-plain"))) store.set(key, [...read]);
       paintSteps();
     }, 900);
   };

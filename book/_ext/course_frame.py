@@ -317,6 +317,7 @@ def follow_the_frame(app: Sphinx, env: Any, added: set, changed: set, removed: s
 
 def load_frame(app: Sphinx, config: Any) -> None:
     """Load the frame's own sheets and scripts after those of the components."""
+    config.mathjax_path = "mathjax/startup.js"  # loads what mathjax3_config names, and no more
     for name in STYLES:
         app.add_css_file(f"{name}.css", priority=800)
     for name in SCRIPTS:

@@ -46,6 +46,11 @@ def loaded(path: Path) -> set[Path]:
         file = local(path, address)
         if file is not None:
             files.add(file)
+    for script in document.select("script:not([src])"):
+        components = re.search(r'window.MathJax = .*"load": \[(.*?)\]', script.get_text())
+        named = re.findall(r'"(.*?)"', components[1]) if components else []
+        for name in [*named, *["output/chtml/fonts/tex"] * bool(named)]:  # which output/chtml asks for
+            files.add(local(path, f"{document.html['data-content_root']}_static/mathjax/{name}.js"))
     for sheet in [file for file in files if file.suffix == ".css"]:
         for address in re.findall(r"""url\(\s*["']?([^"')]+)""", sheet.read_text(encoding="utf-8")):
             file = local(sheet, address)
@@ -54,8 +59,8 @@ def loaded(path: Path) -> set[Path]:
     return files
 
 
-def weight(path: Path, leave_out: str = "") -> int:
-    return sum(f.stat().st_size for f in loaded(path) if not (leave_out and leave_out in f.parts))
+def weight(path: Path) -> float:
+    return sum(file.stat().st_size for file in loaded(path)) / MEGABYTE
 
 
 @pytest.mark.parametrize("page", PAGES + MADE_BY_SPHINX[1:])
@@ -73,11 +78,11 @@ def test_the_icons_of_the_theme_are_not_in_the_book(book_html):
 HEAVY = {"02_gradients"}
 
 
-# Pages with equations load MathJax as well (1.2 MB), which a browser keeps from one page to the next.
+# With MathJax where there are equations (0.8 MB), but for those of its fonts that a page asks for when drawn.
 @pytest.mark.parametrize("page", PAGES + MADE_BY_SPHINX[1:])
 def test_a_page_is_light(book_html, page):
     most = 3 if page.endswith("/lesson") else 2 if page.endswith("/exercises") else 1
-    weighs = weight(book_html / f"{page}.html", leave_out="mathjax") / MEGABYTE
+    weighs = weight(book_html / f"{page}.html")
     if weighs > most and page.endswith("/lesson") and page.split("/")[1] in HEAVY:
         pytest.xfail(f"{weighs:.1f} MB")
     assert weighs <= most

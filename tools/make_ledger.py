@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "generated" / "ledger.inc"
 NOTE = "made by tools/make_ledger.py from the claims in the notebooks: change those, not this"
 MARKS = dict(zip(VERDICTS, ("✓", "◐", "✗"), strict=True))
+FILLS = ("append", "extend", "add", "update", "insert")  # methods that put something into what has a name
 HEADER = ["Claim", "Kind", "What was found", "On what", "Verdict"]
 
 
@@ -117,6 +118,8 @@ def computed(trees: list[ast.Module]) -> set[str]:
                 [i.optional_vars for i in node.items if i.optional_vars],
                 node.items[0].context_expr,
             )
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in FILLS and node.args:
+            targets, value = [node.func.value], node.args[-1]
         elif isinstance(node, ast.FunctionDef):
             names.add(node.name)
             continue
@@ -185,13 +188,22 @@ def counts(all_entries: list[Entry]) -> str:
     """How many claims hold, hold in part and do not hold, in words."""
     by_verdict = Counter(entry.claim["verdict"] for entry in all_entries)
     by_kind = Counter(entry.claim["kind"] for entry in all_entries)
-    verdicts = ", ".join(f"{MARKS[v]} **{by_verdict[v]}** {v}" for v in VERDICTS)
-    kinds = ", ".join(f"{by_kind[k]} {k}" for k in KINDS if by_kind[k])
+    verdicts = ", ".join(f"{MARKS[v]} **{by_verdict[v]}** {in_words(v, by_verdict[v])}" for v in VERDICTS)
+    kinds = ", ".join(f"{by_kind[k]} {in_words(k, by_kind[k])}" for k in KINDS if by_kind[k])
     total = len(all_entries)
     if not total:
         return "No claim has been tried yet."
     tried = "1 claim was tried" if total == 1 else f"{total} claims were tried"
     return f"{tried}: {verdicts}. By kind: {kinds}."
+
+
+def in_words(name: str, count: int) -> str:
+    """A verdict or a kind as it reads after a number: 1 holds, 2 hold; 1 law, 2 laws."""
+    if count == 1:
+        return name
+    if name in VERDICTS:
+        return name.replace("holds", "hold").replace("does not", "do not")
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def ledger(root: Path = ROOT) -> str:

@@ -103,8 +103,8 @@ def test_what_failed_stands_in_the_table_and_is_counted(tmp_path):
         ("display(...)", [{**CLAIM, "verdict": "holds", "kind": "identity"}, CLAIM]),
     )
     text = make_ledger.ledger(tmp_path)
-    assert "3 claims were tried: ✓ **1** holds, ◐ **0** holds in part, ✗ **2** does not hold here" in text
-    assert "By kind: 1 identity, 2 law." in text
+    assert "3 claims were tried: ✓ **1** holds, ◐ **0** hold in part, ✗ **2** do not hold here" in text
+    assert "By kind: 1 identity, 2 laws." in text
     assert text.count("✗ does not hold here") == 2
     assert "## Chapter 3: Class activation maps" in text
     anchors = [f'lesson.html#claim-3-{i}"' for i in (1, 2, 3)]

@@ -96,6 +96,13 @@ def opened(browser, root, name, *, size="desktop", theme="light", scripts=True):
     context.close()
 
 
+def side_by_side(tab) -> None:
+    """Show all questions of every quiz at once, as paper does."""
+    tab.evaluate(
+        "document.querySelectorAll('.s-quizzes').forEach(quiz => quiz.classList.remove('is-turned'))"
+    )
+
+
 @pytest.fixture(scope="session")
 def addresses(book_html) -> Iterator[dict[str, str]]:
     """Where the book lies: opened as files, and served."""

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.browser.conftest import side_by_side
 from tests.browser.faults import heard
 from tests.pages import PAGES
 
@@ -20,6 +21,7 @@ def said(box) -> list[str]:
 @pytest.mark.parametrize("page", LESSONS)
 def test_every_choice_gets_its_own_feedback(visit, page):
     with visit(f"{page}.html") as tab:
+        side_by_side(tab)
         boxes = tab.locator("form.s-quiz:has(.s-opt)").all()
         assert boxes, "no quiz on the page"
         for box in boxes:
@@ -40,6 +42,7 @@ def test_every_choice_gets_its_own_feedback(visit, page):
 @pytest.mark.parametrize("page", LESSONS)
 def test_numbers_are_graded(visit, page):
     with visit(f"{page}.html") as tab:
+        side_by_side(tab)
         for box in tab.locator("form.s-quiz:has(.s-entry)").all():
             right = json.loads(box.locator(".s-fb[data-correct=true]").first.get_attribute("data-fits"))
             value = sum(right["range"]) / 2 if "range" in right else right["value"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
-from tests.browser.conftest import opened, served
+from tests.browser.conftest import opened, served, side_by_side
 from tests.browser.faults import heard, violations
 from xai_course import quizzes
 
@@ -73,9 +75,13 @@ def visit(chromium, tmp_path):
     Served: Chromium opens a file in a new process each time, which hears of what was stored a little later.
     """
 
-    def visit(name="page.html", theme="light", written=None, **options):
+    @contextmanager
+    def visit(name="page.html", theme="light", written=None, turned=False, **options):
         write(tmp_path, theme, **(written or {}))
-        return opened(chromium, address, name, theme=theme, **options)
+        with opened(chromium, address, name, theme=theme, **options) as tab:
+            if not turned:
+                side_by_side(tab)
+            yield tab
 
     with served(tmp_path) as address:
         yield visit
@@ -95,6 +101,54 @@ def note(box) -> str:
 
 def commit(box):
     box.get_by_role("button").click()
+
+
+# ---- one question at a time
+
+
+def here(tab) -> list[str]:
+    return [box.get_attribute("data-quiz") for box in tab.locator("form.s-quiz:visible").all()]
+
+
+def test_one_question_shows_at_a_time_and_the_next_is_a_step_away(visit):
+    with visit(turned=True) as tab:
+        assert here(tab) == [ONE["id"]]
+        steps = tab.get_by_role("navigation", name="Questions of this quiz")
+        assert (
+            steps.get_by_role("button", name="Question 1", exact=True).get_attribute("aria-current") == "step"
+        )
+        steps.get_by_role("button", name="Next question").focus()
+        tab.keyboard.press("Enter")
+        assert here(tab) == [MANY["id"]]
+        assert tab.evaluate("document.activeElement.closest('form').dataset.quiz") == MANY["id"]
+        steps.get_by_role("button", name="Question 4", exact=True).click()
+        assert (
+            here(tab) == [SHARE["id"]] and not steps.get_by_role("button", name="Next question").is_visible()
+        )
+        assert violations(tab) == [] and heard(tab) == []
+
+
+def test_a_step_says_whether_it_is_answered_and_a_later_visit_begins_with_the_first_that_is_not(visit):
+    with visit(turned=True) as tab:
+        form(tab, ONE).get_by_label("apples").check()
+        commit(form(tab, ONE))
+        assert tab.get_by_role("button", name="Question 1, answered").count() == 1
+        tab.reload()
+        assert here(tab) == [MANY["id"]]
+
+
+def test_a_link_to_a_question_turns_to_it(visit):
+    with visit(f"page.html#quiz-{NUMBER['id'].replace('.', '-')}", turned=True) as tab:
+        assert here(tab) == [NUMBER["id"]]
+
+
+def test_without_scripts_and_on_paper_all_questions_show(visit):
+    everything = [question["id"] for question in (ONE, MANY, NUMBER, SHARE)]
+    with visit(turned=True, scripts=False, written={"scripts": False}) as tab:
+        assert here(tab) == everything
+    with visit(turned=True) as tab:
+        tab.emulate_media(media="print")
+        assert here(tab) == everything
 
 
 # ---- choices
@@ -237,6 +291,7 @@ def test_answers_are_there_at_the_next_visit(visit):
         before = [shown(form(tab, question)) for question in (ONE, MANY, NUMBER)]
         assert all(len(said) == 1 for said in before)
         tab.reload()
+        side_by_side(tab)
         assert [shown(form(tab, question)) for question in (ONE, MANY, NUMBER)] == before
         assert form(tab, ONE).get_by_label("pears").is_checked()
         assert form(tab, MANY).get_by_label("two").is_checked()
@@ -248,6 +303,7 @@ def test_an_answer_to_another_text_is_forgotten(visit, tmp_path):
         answer_everything(tab)
         write(tmp_path, questions=({**ONE, "question": "What came out?"}, MANY))
         tab.reload()
+        side_by_side(tab)
         assert shown(form(tab, ONE)) == [] and len(shown(form(tab, MANY))) == 1
 
 
@@ -257,9 +313,11 @@ def test_where_nothing_may_be_stored_everything_else_works(visit):
             "Object.defineProperty(window, 'localStorage', {get() { throw new Error('no'); }})"
         )
         tab.reload()
+        side_by_side(tab)
         answer_everything(tab)
         assert [len(shown(form(tab, question))) for question in (ONE, MANY, NUMBER)] == [1, 1, 1]
         tab.reload()
+        side_by_side(tab)
         assert shown(form(tab, ONE)) == []
         assert tab.errors == []
 
@@ -273,8 +331,10 @@ def test_each_reader_has_an_order_of_answers_and_keeps_it(visit):
         for seed in range(8):
             tab.evaluate("seed => localStorage.setItem('sinb:seed', seed)", seed)
             tab.reload()
+            side_by_side(tab)
             orders.append(order(tab))
             tab.reload()
+            side_by_side(tab)
             assert order(tab) == orders[-1]
     assert all(sorted(one) == sorted(orders[0]) for one in orders)
     assert len({tuple(one) for one in orders}) > 4
@@ -351,6 +411,7 @@ def test_the_veil_opens_when_the_question_is_answered_either_way(visit, choice):
         commit(form(tab, ONE))
         assert not is_shut(tab)
         tab.reload()
+        side_by_side(tab)
         assert not is_shut(tab)
 
 

@@ -40,6 +40,8 @@ const shuffled = (items, name) => {
 // The choices of a question, in the order of the quiz file.
 const choices = form => {
   const options = $$(".s-opt", form);
+  const brief = option => !$(".s-quiz-code", option) && $("label", option).textContent.length <= 44;
+  form.classList.toggle("is-brief", options.every(brief));  // they stand two in a row
   if (form.dataset.shuffle === "true") $(".s-opts", form).append(...shuffled(options, form.dataset.quiz));
   return options.map(option => {
     const input = $("input", option), feedback = $(".s-fb", option), right = feedback.dataset.correct === "true";
@@ -208,6 +210,48 @@ mount("form.s-quiz", form => {
   form.classList.add("is-ready");
 });
 
+// Several questions of one quiz stand one at a time: a page is shorter, and one question is thought about at a time.
+// A link to a question turns to it. On paper, without scripts and under the browser's search all of them show.
+mount(".s-quizzes", quiz => {
+  const forms = $$("form.s-quiz", quiz);
+  if (forms.length < 2) return;
+  const steps = forms.map((form, i) => {
+    const step = make("button", {type: "button", className: "s-step", textContent: i + 1});
+    step.addEventListener("click", () => turn(i, true));
+    return step;
+  });
+  const next = make("button", {type: "button", className: "s-btn s-turn-next", textContent: "Next question"});
+  const bar = make("nav", {className: "s-turn"}, ...steps, next);
+  bar.setAttribute("aria-label", "Questions of this quiz");
+  let here = 0;
+  const paint = () => steps.forEach((step, i) => {
+    const done = forms[i].classList.contains("is-answered");
+    step.classList.toggle("is-done", done);
+    step.setAttribute("aria-label", "Question " + (i + 1) + (done ? ", answered" : ""));
+    i === here ? step.setAttribute("aria-current", "step") : step.removeAttribute("aria-current");
+  });
+  const turn = (to, focus) => {
+    forms[here].classList.remove("is-here");
+    here = to;
+    forms[here].classList.add("is-here");
+    next.hidden = here === forms.length - 1;
+    paint();
+    if (focus) ($("input:checked", forms[here]) || $("input", forms[here])).focus({preventScroll: true});
+  };
+  next.addEventListener("click", () => { turn(here + 1, true); quiz.scrollIntoView({block: "nearest"}); });
+  quiz.addEventListener("sinb:turn", event => turn(forms.indexOf(event.target)));
+  document.addEventListener("sinb:answered", paint);
+  const wanted = () => {
+    const to = forms.findIndex(form => location.hash === "#" + form.id);
+    if (to >= 0) { turn(to); forms[to].scrollIntoView({block: "center"}); }
+  };
+  addEventListener("hashchange", wanted);
+  quiz.append(bar);
+  quiz.classList.add("is-turned");
+  turn(Math.max(0, forms.findIndex(form => !form.classList.contains("is-answered"))));
+  wanted();
+});
+
 // What follows a prediction waits until the prediction is made: blurred, out of reach of keyboard and screen reader.
 // A link into it opens it, and so does the browser's own search: that cannot look into what is inert, and finds the
 // same words in an unseen copy (hidden="until-found" tells of a find).
@@ -253,6 +297,7 @@ mount(".s-gate", gate => {
   }
   go.addEventListener("click", () => {
     const form = forms.find(each => !each.classList.contains("is-answered"));
+    form.dispatchEvent(new CustomEvent("sinb:turn", {bubbles: true}));
     form.scrollIntoView({block: "center"});
     ($("input:checked", form) || $("input", form)).focus({preventScroll: true});
   });

@@ -67,24 +67,25 @@ def written(tmp_path, *cells):
         ("1 < 2", "rests on nothing"),
         ("bool(LIMIT)", "rests on nothing"),
         ("not done", "rests on nothing"),
+        ("all(typed)", "rests on nothing"),
         ("gap < 1 or True", "a constant for a part"),
         ("gap == gap", "with itself"),
         ("all(len(x) for x in 'abc')", "rests on nothing"),
     ],
 )
 def test_a_condition_that_cannot_fail_is_refused(tmp_path, condition, reason):
-    page = (
-        f"LIMIT = 0.1\ndone: bool = False\ngap = measure(model)\nclaim('Zhou2016', {condition}, kind='law')"
-    )
+    typed = "LIMIT = 0.1\ndone: bool = False\ntyped = []\ntyped.append(True)\n"
+    page = f"{typed}gap = measure(model)\nclaim('Zhou2016', {condition}, kind='law')"
     (fault,) = make_ledger.faults(written(tmp_path, (page, [CLAIM])))
     assert reason in fault
 
 
 @pytest.mark.parametrize(
-    "condition", ["gap < LIMIT", "bool(gap < 0.1)", "all(g < 1 for g in gaps)", "(total := add(gaps)) < 3"]
+    "condition",
+    ["gap < LIMIT", "bool(gap < 0.1)", "all(g < 1 for g in gaps)", "(total := add(gaps)) < 3", "all(equal)"],
 )
 def test_a_condition_that_was_computed_is_taken(tmp_path, condition):
-    page = "LIMIT = 0.1\ngap = measure(model)\ngaps = [gap, 2 * gap]\n"
+    page = "LIMIT = 0.1\ngap = measure(model)\ngaps = [gap, 2 * gap]\nequal = []\nequal.append(gap < 1)"
     path = written(tmp_path, (page, []), (f"claim('Zhou2016', {condition}, kind='law')", [CLAIM]))
     assert make_ledger.faults(path) == []
 

@@ -117,11 +117,42 @@ def check_numbers(question: dict, right: list[dict]) -> None:
     assert len(ranges) + len(defaults) == len(question["answers"]) and len(defaults) == 1
     assert right and all(answer in ranges for answer in right)
     assert all(answer["range"][0] < answer["range"][1] for answer in ranges if "range" in answer)
+    for i, answer in enumerate(ranges):  # the first that fits is shown: a right number must reach its own
+        earlier = [ends(other) for other in ranges[:i] if other not in right]
+        low, high = ends(answer)
+        assert answer not in right or all(high < start or low > end for start, end in earlier)
+
+
+def ends(answer: dict) -> tuple[float, float]:
+    """Between which numbers an answer fits."""
+    return tuple(answer["range"]) if "range" in answer else (answer["value"], answer["value"])
+
+
+LONGEST_MAY_BE_RIGHT = 0.35  # of a chapter's questions with one right answer; by chance about a third
+
+
+def length(answer: dict) -> int:
+    """How long an answer looks: its letters, without the elements that set them."""
+    return len(re.sub(r"<[^>]+>", "", answer.get("answer", "") + answer.get("code", "")))
+
+
+def longest_is_right(question: dict) -> bool:
+    wrong = [length(answer) for answer in question["answers"] if not answer["correct"]]
+    (right,) = [length(answer) for answer in question["answers"] if answer["correct"]]
+    return right > max(wrong)
+
+
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda path: path.parent.name)
+def test_who_always_picks_the_longest_answer_does_not_pass(path):
+    asked = [question for question in questions(path) if question["type"] == "multiple_choice"]
+    offenders = [question["id"] for question in asked if longest_is_right(question)]
+    share = len(offenders) / len(asked)
+    assert share <= LONGEST_MAY_BE_RIGHT, f"the right answer is the longest in {share:.0%}: {offenders}"
 
 
 @pytest.mark.parametrize("question", ALL)
 def test_a_question_has_no_dollar_equations(question):
-    """They are drawn on the static page but not in JupyterLab, where a reader would see the dollars."""
+    """A question's equations stand between ``\\(`` and ``\\)``: a reader would see the dollars."""
     assert "$" not in json.dumps(question)
 
 

@@ -102,7 +102,8 @@ def test_an_explorer_moves_from_the_keyboard(visit, page, where):
 def test_without_scripts_the_first_frame_remains(visit, page):
     with visit(f"{page}.html", scripts=False) as tab:
         for explorer in tab.locator(".s-explorer").all():
-            assert explorer.locator("img").first.is_visible()
+            frame = explorer.locator(".s-grid").first
+            assert frame.is_visible() and frame.bounding_box()["height"] > 100
             assert explorer.locator(".s-said").inner_text().strip()
             assert not explorer.locator(".s-controls").is_visible()
             assert "Scripts are off" in explorer.locator("noscript").inner_text()

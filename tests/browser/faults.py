@@ -15,7 +15,7 @@ VIEWS = [("desktop", "light"), ("desktop", "dark"), ("phone", "dark"), ("phone",
 # Equations that MathJax did not draw, drew as an error, or that no one marked as equations.
 NOT_TYPESET = r"""() => {
   const drawn = math => math.querySelector("mjx-container");
-  const bad = [...document.querySelectorAll("article .math")].filter(math => !drawn(math));
+  const bad = [...document.querySelectorAll("article .math:not(svg *)")].filter(math => !drawn(math));
   const errors = [...document.querySelectorAll("mjx-merror, [data-mjx-error]")];
   const article = document.querySelector("article") || document.body;
   const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);

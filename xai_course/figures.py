@@ -486,6 +486,7 @@ def inline(text: str) -> str:
         if i % 2:
             parts[i] = f"<code>{escape(part[1:-1])}</code>"
             continue
+        part = re.sub(r"(?<=\d) ?%", "\u00a0%", part)
         part = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*", r"<strong>\1</strong>", escape(part))
         parts[i] = re.sub(r"\*(\S(?:.*?\S)?)\*", r"<em>\1</em>", part)
     return "".join(parts)

@@ -81,6 +81,23 @@ def load_what_a_page_needs(
             app.add_js_file(f"{name}.js", priority=710, loading_method="defer")
 
 
+def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Keep on one line what belongs together: a number and its per cent sign, a formula and its comma."""
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.raw, nodes.math)):
+            joined = re.sub(r"(?<=\d) ?%", "\u00a0%", text.astext())
+            if joined != text.astext():
+                text.parent.replace(text, nodes.Text(joined))
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        found = re.match(r"[.,;:!?)]+", after.astext()) if isinstance(after, nodes.Text) else None
+        if found is None:
+            continue
+        together = nodes.inline("", "", formula.deepcopy(), nodes.Text(found[0]), classes=["s-nobr"])
+        after.parent.replace(after, nodes.Text(after.astext()[found.end() :]))
+        formula.replace_self(together)
+
+
 def link_numbered(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Make "Figure 3.4" in the text a link to that figure."""
     for text in list(doctree.findall(nodes.Text)):
@@ -114,6 +131,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", load_components)
     app.connect("builder-inited", find_numbered)
     app.connect("doctree-resolved", leave_out_inline)
+    app.connect("doctree-resolved", keep_together)
     app.connect("doctree-resolved", link_numbered)
     app.setup_extension("veils")
     app.setup_extension("claims")

@@ -30,7 +30,7 @@ def test_every_choice_gets_its_own_feedback(visit, page):
             for choice in box.locator(".s-opt").all():
                 choice.locator("input").check()
                 assert said(box) == before, "choosing is not committing"
-                box.locator("button").click()
+                box.locator("button[type=submit]").click()
                 told = choice.locator(".s-fb")
                 feedback[told.get_attribute("data-correct")].add(told.inner_text())
                 before = said(box)
@@ -48,7 +48,7 @@ def test_numbers_are_graded(visit, page):
             value = sum(right["range"]) / 2 if "range" in right else right["value"]
             for number, mark in ((987654, "✗"), (float(f"{value:.6g}"), "✓")):
                 box.locator("input").fill(str(number))
-                box.locator("button").click()
+                box.locator("button[type=submit]").click()
                 (feedback,) = said(box)
                 assert feedback.startswith(mark)
         assert tab.errors == []
@@ -67,7 +67,7 @@ def test_every_prediction_veils_what_follows_until_it_is_made(visit, page):
                     box.locator("input").fill("1")
                 else:
                     box.locator("input").first.check()
-                box.locator("button").click()
+                box.locator("button[type=submit]").click()
             assert not gate.locator(".s-veil").count()
             assert not gate.locator(".s-under").evaluate("e => e.inert")
         assert tab.errors == []

@@ -95,12 +95,16 @@ def shown(box) -> list[str]:
     return [feedback.inner_text() for feedback in box.locator(".s-fb:visible").all()]
 
 
+def button(box):
+    return box.locator("button[type=submit]")
+
+
 def note(box) -> str:
     return box.locator(".s-quiz-foot p").inner_text()
 
 
 def commit(box):
-    box.get_by_role("button").click()
+    button(box).click()
 
 
 # ---- one question at a time
@@ -117,14 +121,12 @@ def test_one_question_shows_at_a_time_and_the_next_is_a_step_away(visit):
         assert (
             steps.get_by_role("button", name="Question 1", exact=True).get_attribute("aria-current") == "step"
         )
-        steps.get_by_role("button", name="Next question").focus()
+        tab.get_by_role("button", name="Next question").focus()
         tab.keyboard.press("Enter")
         assert here(tab) == [MANY["id"]]
         assert tab.evaluate("document.activeElement.closest('form').dataset.quiz") == MANY["id"]
         steps.get_by_role("button", name="Question 4", exact=True).click()
-        assert (
-            here(tab) == [SHARE["id"]] and not steps.get_by_role("button", name="Next question").is_visible()
-        )
+        assert here(tab) == [SHARE["id"]] and tab.get_by_role("button", name="Next question").count() == 0
         assert violations(tab) == [] and heard(tab) == []
 
 
@@ -157,13 +159,13 @@ def test_without_scripts_and_on_paper_all_questions_show(visit):
 def test_choosing_is_not_committing_and_every_answer_has_its_feedback(visit):
     with visit() as tab:
         box = form(tab, ONE)
-        assert box.get_by_role("button").is_disabled()
+        assert button(box).is_disabled()
         box.get_by_label("pears").check()
         assert shown(box) == []
         commit(box)
         assert shown(box) == ["✗ Not this one. They went in."]
         box.get_by_label("apples").check()
-        assert len(shown(box)) == 1 and box.get_by_role("button").inner_text() == "See why"
+        assert len(shown(box)) == 1 and button(box).inner_text() == "See why"
         commit(box)
         assert sorted(shown(box)) == ["✓ Right: apples.", "✗ Not this one. They went in."]
         assert heard(tab) == []

@@ -220,8 +220,8 @@ mount(".s-quizzes", quiz => {
     step.addEventListener("click", () => turn(i, true));
     return step;
   });
-  const next = make("button", {type: "button", className: "s-btn s-turn-next", textContent: "Next question"});
-  const bar = make("nav", {className: "s-turn"}, ...steps, next);
+  const next = make("button", {type: "button", className: "s-btn", textContent: "Next question"});
+  const bar = make("nav", {className: "s-turn"}, ...steps);
   bar.setAttribute("aria-label", "Questions of this quiz");
   let here = 0;
   const paint = () => steps.forEach((step, i) => {
@@ -234,7 +234,8 @@ mount(".s-quizzes", quiz => {
     forms[here].classList.remove("is-here");
     here = to;
     forms[here].classList.add("is-here");
-    next.hidden = here === forms.length - 1;
+    if (here === forms.length - 1) next.remove();
+    else $("button[type=submit]", forms[here]).after(next);
     paint();
     if (focus) ($("input:checked", forms[here]) || $("input", forms[here])).focus({preventScroll: true});
   };

@@ -12,6 +12,7 @@ from ._base import Explorer
 from .cam import cam
 from .digits import digits
 from .frames import Frames, frames
+from .influence import influence
 from .live import Live, interact
 from .rise import rise
 from .smooth_grad import smooth_grad
@@ -25,6 +26,7 @@ __all__ = [
     "cam",
     "digits",
     "frames",
+    "influence",
     "interact",
     "rise",
     "smooth_grad",

@@ -32,6 +32,7 @@ class SoftmaxRegression:
         n, (classes, width) = len(labels), start.shape
         theta = start.expand(len(weights), -1, -1).clone()
         eye = torch.eye(classes * width, dtype=theta.dtype, device=theta.device)
+        value = self._objective(features, labels, weights / n, theta)
         for _ in range(self.steps):
             p = torch.einsum("nd,rkd->rnk", features, theta).softmax(2)
             slopes = torch.einsum("rn,rnk,nd->rkd", weights / n, p - F.one_hot(labels, classes), features)
@@ -39,11 +40,40 @@ class SoftmaxRegression:
             if slopes.abs().max() <= self.tolerance:
                 return theta
             hessian = self._hessian(features, p, weights / n) + self.l2 * eye
-            theta = theta - torch.linalg.solve(hessian, slopes.flatten(1)).view_as(theta)
+            step = torch.linalg.solve(hessian, slopes.flatten(1)).view_as(theta)
+            theta, value = self._downhill(features, labels, weights / n, theta, value, step)
         raise ValueError(
             f"softmax_regression has a gradient of {slopes.abs().max():.1e} after {self.steps} steps, and "
             f"{self.tolerance:.0e} is asked for; pass more l2, or float64 images"
         )
+
+    def _objective(self, features: Tensor, labels: Tensor, weights: Tensor, theta: Tensor) -> Tensor:
+        """What is minimised, (R,)."""
+        log_p = torch.einsum("nd,rkd->rnk", features, theta).log_softmax(2)
+        own = log_p.gather(2, labels.expand(len(theta), -1)[..., None])[..., 0]  # (R, n)
+        return self.l2 / 2 * theta.square().sum((1, 2)) - (weights * own).sum(1)
+
+    def _downhill(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        theta: Tensor,
+        value: Tensor,
+        step: Tensor,
+        halvings: int = 30,
+    ) -> tuple[Tensor, Tensor]:
+        """One Newton step for each fit, halved where it would go uphill: far from the minimum it can."""
+        share = torch.ones_like(value)
+        slack = 16 * torch.finfo(value.dtype).eps * value.abs()
+        for _ in range(halvings):
+            new = theta - share[:, None, None] * step
+            reached = self._objective(features, labels, weights, new)
+            uphill = ~(reached <= value + slack)  # also where it is not a number
+            if not bool(uphill.any()):
+                break
+            share = torch.where(uphill, share / 2, share)
+        return new, reached
 
     @staticmethod
     def _hessian(features: Tensor, p: Tensor, weights: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: e
 	@$(BIN)/python tools/notebooks.py $(if $(ALL),--all)
 
 serve: $(READY)  ## open the notebooks in JupyterLab
+	@# JupyterLab strips styles and scripts from stored outputs of notebooks that it was not told to trust.
+	@$(BIN)/jupyter trust chapters/*/*.ipynb book/*.ipynb > /dev/null
 	@$(BIN)/jupyter lab --port=$(PORT) --notebook-dir=. chapters
 
 lint: $(READY)  ## check format and style

@@ -13,9 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from xai_lib.viz import DASHES, MARKERS
-
 from ._page import escape
+
+# Lines differ in more than colour: a marker and dashes each, for readers who see few colours and for print.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 
 # The colours in which charts are drawn, and what the page puts in their place: colours of its theme.
 INK, QUIET, GRID = "#010101", "#020202", "#030303"

@@ -1,7 +1,7 @@
-r"""Figures of the course: rows of images and heatmaps, and line plots.
+r"""Figures with matplotlib: rows of images and heatmaps.
 
-Importing this module sets matplotlib's defaults for the whole book: legible fonts, one resolution, nothing
-clipped; in a notebook also compact figures.
+Importing this module sets matplotlib's defaults: legible fonts, one resolution, nothing clipped, pixels as
+they are. (The pages of the course have figures of their own, ``xai_course.figures``.)
 
 >>> import torch
 >>> from xai_lib import viz
@@ -28,7 +28,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from xai_lib._checks import check_choice, check_count, check_flag, check_number, check_tensor
+from xai_lib._checks import check_count, check_flag, check_number, check_tensor
 
 Picture = Tensor | np.ndarray
 Panel = Picture | tuple[Picture, Picture]
@@ -36,12 +36,6 @@ Panel = Picture | tuple[Picture, Picture]
 SEQUENTIAL = "inferno"  # perceptually uniform: equal steps of value look equal
 DIVERGING = "RdBu_r"  # white is zero, red speaks for the class, blue against it
 OVERLAY_OPACITY = 0.6
-SCALES = ("linear", "log")
-
-# Okabe and Ito's colours, told apart by colour-blind readers; a marker and dashes each, for print in grey.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 
 mpl.rcParams.update(
     {
@@ -63,25 +57,6 @@ mpl.rcParams.update(
         "image.interpolation": "nearest",  # a pixel is drawn as it is, not smoothed into its neighbours
     }
 )
-
-
-def _compact_notebook_figures() -> None:
-    """Store a notebook's figures as JPEG: a noisy heatmap takes a fifth of the bytes that PNG needs."""
-    try:
-        from IPython import get_ipython
-        from matplotlib_inline.config import InlineBackend
-    except ImportError:
-        return
-    shell = get_ipython()
-    if getattr(shell, "kernel", None) is None:
-        return
-    backend = InlineBackend.instance(parent=shell)
-    backend.figure_formats = {"jpeg"}
-    # No chroma subsampling: thin coloured lines and text keep their edges.
-    backend.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": {"quality": 88, "subsampling": 0}}
-
-
-_compact_notebook_figures()
 
 
 def panels(
@@ -158,75 +133,6 @@ def panels(
         _add_colorbar(figure, list(axes), maps, shared, colorbar)
     if suptitle:
         figure.suptitle(wrap(suptitle, columns * size))
-    return figure
-
-
-def curves(
-    x: Sequence[float] | Picture,
-    lines: Mapping[str, Sequence[float] | Picture],
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str | None = None,
-    xscale: str = "linear",
-    yscale: str = "linear",
-    bands: Mapping[str, tuple[Any, Any]] | None = None,
-    size: tuple[float, float] = (5.6, 3.4),
-) -> Figure:
-    """Plot labelled lines over one horizontal axis; each has its own colour, marker and dash pattern.
-
-    Args:
-        x: the horizontal axis, of length K.
-        lines: label to K values.
-        xlabel, ylabel: what the axes are, with their unit.
-        title: title of the figure.
-        xscale, yscale: "linear" or "log".
-        bands: label to (lower, upper), K values each, shaded around the line of that label.
-        size: width and height in inches.
-
-    Returns:
-        The figure; draw more on ``figure.axes[0]``.
-
-    Raises:
-        TypeError: if an option is not of its kind.
-        ValueError: if there are no lines, more than can be told apart, a line or a band is not as long as
-            ``x``, or a band belongs to no line.
-
-    >>> figure = curves([1, 2, 4], {"measured": [1.0, 0.5, 0.25]}, xlabel="samples", ylabel="variance")
-    >>> figure.axes[0].get_xlabel()
-    'samples'
-    """
-    x, lines, bands = _check_lines(x, lines, bands)
-    labels = {"xlabel": _check_text("xlabel", xlabel), "ylabel": _check_text("ylabel", ylabel)}
-    title = _check_text("title", title, None)
-    scales = {
-        "xscale": check_choice("xscale", xscale, SCALES),
-        "yscale": check_choice("yscale", yscale, SCALES),
-    }
-    size = _check_pair("size", size)
-    figure = _new_figure(figsize=size)
-    axis = figure.subplots()
-    for i, (label, y) in enumerate(lines.items()):
-        # Markers on about twenty points only: on a dense curve they would hide the dashes.
-        every = max(1, len(x) // 20)
-        axis.plot(
-            x,
-            y,
-            label=label,
-            color=COLORS[i],
-            marker=MARKERS[i],
-            linestyle=DASHES[i],
-            markevery=every,
-            markersize=5,
-        )
-        if label in bands:
-            axis.fill_between(x, *bands[label], color=COLORS[i], alpha=0.18, linewidth=0)
-    axis.set(**labels, **scales)
-    if title:
-        axis.set_title(wrap(title, size[0]))
-    axis.grid(True, alpha=0.25)
-    if len(lines) > 1:
-        axis.legend(frameon=False)
     return figure
 
 
@@ -324,44 +230,6 @@ def _check_titles(titles: Any, items: int) -> list[str]:
     if len(titles) != items:
         raise ValueError(f"titles has {len(titles)} entries, but there are {items} items")
     return [_check_text(f"titles[{i}]", title) for i, title in enumerate(titles)]
-
-
-def _check_pair(name: str, value: Any) -> tuple[float, float]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be a pair (width, height) in inches, got {value!r}")
-    width, height = (check_number(f"{name}[{i}]", v, above=0, what="inches") for i, v in enumerate(value))
-    return width, height
-
-
-def _check_lines(
-    x: Any, lines: Any, bands: Any
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """The axis, the lines and the bands of a plot as arrays of one length."""
-    x, bands = _numbers(x, "x"), {} if bands is None else bands
-    if x.ndim != 1:
-        raise ValueError(f"x must be one list of numbers, got shape {x.shape}")
-    for name, value in (("lines", lines), ("bands", bands)):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{name} must be a dict, one entry for each line, got {type(value).__name__}")
-    if not 1 <= len(lines) <= len(COLORS):
-        raise ValueError(f"lines has {len(lines)} entries; between 1 and {len(COLORS)} can be told apart")
-
-    def as_long_as_x(values: Any, name: str) -> np.ndarray:
-        values = _numbers(values, name)
-        if values.shape != x.shape:
-            raise ValueError(f"{name} has shape {values.shape}, but x has shape {x.shape}")
-        return values
-
-    drawn = {_check_text("a label of lines", k): as_long_as_x(y, f"lines[{k!r}]") for k, y in lines.items()}
-    shaded = {}
-    for label, band in bands.items():
-        name = f"bands[{label!r}]"
-        if label not in drawn:
-            raise ValueError(f"{name} belongs to no line; the lines are {', '.join(map(repr, drawn))}")
-        if not isinstance(band, (tuple, list)) or len(band) != 2:
-            raise ValueError(f"{name} must be a pair (lower, upper), got {type(band).__name__}")
-        shaded[label] = tuple(as_long_as_x(edge, f"{name}[{i}]") for i, edge in enumerate(band))
-    return x, drawn, shaded
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

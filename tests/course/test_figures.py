@@ -128,6 +128,14 @@ def test_a_chart_is_drawn_in_the_colours_of_the_page():
     )
 
 
+def test_lines_differ_in_more_than_colour():
+    axes = figures.chart(xlabel="x", ylabel="y")
+    lines = [axes.plot([1, 2, 3], [i, i + 1, i + 2])[0] for i in range(len(figures.COLORS))]
+    for look in (lambda line: line.get_marker(), lambda line: line.get_color()):
+        assert len({look(line) for line in lines}) == len(lines)
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == len(lines)
+
+
 def test_two_charts_on_a_page_share_no_name():
     def drawn(last):
         axes = figures.chart(xlabel="x", ylabel="y")

@@ -132,46 +132,6 @@ def test_a_number_of_numpy_is_a_number():
     plain = viz.panels(items, columns=2, size=2.0, clip=99.0, signed=True)
     np.testing.assert_array_equal(mine.get_size_inches(), plain.get_size_inches())
     assert [image.norm.vmax for image in drawn(mine)] == [image.norm.vmax for image in drawn(plain)]
-    viz.curves([1, 2], {"a": [1, 2]}, xlabel="x", ylabel="y", size=(np.float32(4), np.int64(3)))
-
-
-def test_lines_differ_in_more_than_colour():
-    lines = {f"line {i}": [i, i + 1, i + 2] for i in range(len(viz.COLORS))}
-    axis = viz.curves([1, 2, 3], lines, xlabel="x", ylabel="y").axes[0]
-    looks = {(line.get_marker(), str(line.get_linestyle()), line.get_color()) for line in axis.lines}
-    assert len({marker for marker, _, _ in looks}) == len({color for *_, color in looks}) == len(lines)
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == list(lines)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"lines": {}}, "0 entries"),
-        ({"lines": {"a": [1, 2]}}, r"lines\['a'\] has shape \(2,\)"),
-        ({"lines": {"a": [1, 2, 3], "b": [1, 2]}}, r"lines\['b'\] has shape \(2,\)"),
-        ({"lines": [1, 2, 3]}, "lines must be a dict"),
-        ({"lines": {"a": "abc"}}, r"lines\['a'\] must hold real numbers"),
-        ({"lines": {1: [1, 2, 3]}}, "a label of lines must be a text, got 1"),
-        ({"x": []}, "x must hold at least one number"),
-        ({"x": [[1, 2, 3]]}, r"x must be one list of numbers, got shape \(1, 3\)"),
-        ({"xlabel": None}, "xlabel must be a text"),
-        ({"ylabel": 3}, "ylabel must be a text"),
-        ({"title": 3}, "title must be a text or None"),
-        ({"xscale": "lg"}, "xscale must be one of 'linear', 'log', got 'lg'"),
-        ({"yscale": None}, "yscale must be one of"),
-        ({"bands": []}, "bands must be a dict"),
-        ({"bands": {"b": ([0] * 3, [1] * 3)}}, r"bands\['b'\] belongs to no line"),
-        ({"bands": {"a": [0] * 3}}, r"bands\['a'\] must be a pair"),
-        ({"bands": {"a": ([0] * 2, [1] * 3)}}, r"bands\['a'\]\[0\] has shape"),
-        ({"size": 4}, "size must be a pair"),
-        ({"size": (4, 0)}, r"size\[1\] must be"),
-    ],
-)
-def test_bad_curves_are_named_before_anything_is_drawn(options, message):
-    sound = {"x": [1, 2, 3], "lines": {"a": [1, 2, 3]}, "xlabel": "x", "ylabel": "y"}
-    with pytest.raises((TypeError, ValueError), match=message):
-        viz.curves(**{**sound, **options})
-    assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +145,7 @@ def test_what_cannot_be_wrapped_is_named(text, inches, message):
 def test_figures_do_not_pile_up_where_nothing_can_be_shown(tmp_path):
     mine = plt.figure()
     figures = [viz.panels([MAP]) for _ in range(40)]
-    last = viz.curves([1, 2], {"a": [1, 2]}, xlabel="x", ylabel="y")
+    last = viz.panels([MAP, MAP])
     assert plt.gcf() is last and len(plt.get_fignums()) == 2 and plt.fignum_exists(mine.number)
     figures[0].savefig(tmp_path / "first.png")  # an earlier one is still whole
     assert plt.imread(tmp_path / "first.png").std() > 0.1

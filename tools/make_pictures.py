@@ -164,11 +164,28 @@ def hidden_pieces() -> None:
     save(tiled([[resized(hidden[0], (504, 504), smooth=True), tiled(rows)]]), opener(4), quality=80)
 
 
+def one_heart_and_its_teachers() -> None:
+    """Chapter 5: a heart that wears the tag; beside it fifteen training pictures, three of them tagged."""
+    scenes = shapes(240, seed=51, watermark=dict.fromkeys(SHAPE_CLASSES, 1.0))
+    hearts = (scenes.labels == SHAPE_CLASSES.index("heart")).nonzero()[:, 0]
+    called = load_model("clever_hans")(scenes.images[hearts]).argmax(1)
+    asked = scenes.images[hearts[int((called == STAR).nonzero()[0])]]
+    training = shapes(1600, seed=50, watermark={"star": 0.5})
+    worn = training.tagged.nonzero()[:3, 0].tolist()
+    bare = (~training.tagged).nonzero()[:12, 0].tolist()
+    chosen = [*worn, *bare]
+    order = torch.randperm(15, generator=seeded(2)).tolist()
+    small = [resized(training.images[chosen[k]], (168, 168), smooth=True) for k in order]
+    rows = [small[row * 5 : row * 5 + 5] for row in range(3)]
+    save(tiled([[resized(asked, (504, 504), smooth=True), tiled(rows)]]), opener(5), quality=84)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
     cat_and_cup()
     hidden_pieces()
+    one_heart_and_its_teachers()
 
 
 # ---- the title page

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
-from xai_lib import cams, data, gradients, heatmaps, models, perturbation, surrogates
+from xai_lib import cams, data, gradients, heatmaps, influence, models, perturbation, surrogates
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "images" / "methods"
@@ -70,6 +70,27 @@ def decision_tree() -> Tensor:
     return used.reshape(x.shape[-2:])
 
 
+def of_the_digits(own: bool) -> Tensor:
+    """Four scanned digits: a test digit and its three most helpful ones, or the most self-influential."""
+    x, y = data.digits()
+    x = x.double()
+    train, test = (x[:400], y[:400]), (x[400:500], y[400:500])
+    fit = influence.softmax_regression(l2=0.01)
+    fit(*train, torch.ones(1, 400).double())
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).double().eval()
+    with torch.no_grad():
+        model[1].weight.copy_(fit.weights[:, :-1])
+        model[1].bias.copy_(fit.weights[:, -1])
+    if own:
+        four = x[influence.self_influence(model, train, l2=0.01).topk(4).indices]
+    else:
+        scores = influence.influence(model, train, test, l2=0.01)
+        hardest = int(scores.amax(1).argmax())
+        four = torch.cat([test[0][hardest : hardest + 1], x[scores[hardest].topk(3).indices]])
+    framed = torch.nn.functional.pad(four[:, 0], (0, 1, 0, 1), value=0.35)  # (4, 9, 9): a thin line between
+    return torch.cat([torch.cat(list(framed[:2]), 1), torch.cat(list(framed[2:]), 1)], 0)[:-1, :-1]
+
+
 METHODS: dict[str, Callable[[], Tensor]] = {
     "linear_model": linear_model,
     "decision_tree": decision_tree,
@@ -90,6 +111,8 @@ METHODS: dict[str, Callable[[], Tensor]] = {
     "occlusion": partial(of_the_cat, perturbation.occlusion),
     "lime": lambda: of_the_cat(surrogates.lime, n_samples=500, generator=seeded()),
     "kernel_shap": lambda: of_the_cat(surrogates.shapley, n_samples=500, generator=seeded()),
+    "influence_functions": partial(of_the_digits, own=False),
+    "self_influence": partial(of_the_digits, own=True),
     "rise": lambda: of_the_cat(perturbation.rise, n_masks=1000, generator=seeded()),
 }
 SIGNED = {

@@ -190,9 +190,6 @@ def _body(points, labels, test, test_label, first, found) -> str:
         f'<path class="axis" d="M0 {half:g}H{SIDE}M{half:g} 0V{SIDE}"/>'
         f'<path class="equal" d="M0 {SIDE}L{SIDE} 0"/><g class="dots">{dots}</g></svg>'
     )
-    kinds = " and ".join(
-        f"{GROUPS[c]}s, class {c}" for c in (0, 1)
-    )  # the drawing's alternative is in the sentence and here
     keys = (
         '<p class="s-keys"><span class="key"><i class="now"></i>with all points</span> '
         '<span class="key"><i class="refit"></i>fitted again without the chosen one</span> '
@@ -202,7 +199,7 @@ def _body(points, labels, test, test_label, first, found) -> str:
         _base.panel(
             "plane",
             "The training points, and the boundary",
-            f"{kinds}; the diamond is the test point, of class {test_label}",
+            f"circles are class 0, squares class 1; the diamond is the test point, of class {test_label}",
             layers=plane,
             after=keys,
         ),

@@ -70,8 +70,8 @@ def decision_tree() -> Tensor:
     return used.reshape(x.shape[-2:])
 
 
-def of_the_digits(own: bool) -> Tensor:
-    """Four scanned digits: a test digit and its three most helpful ones, or the most self-influential."""
+def of_the_digits() -> Tensor:
+    """Four scanned digits: a test digit, and the three training digits that help it most."""
     x, y = data.digits()
     x = x.double()
     train, test = (x[:400], y[:400]), (x[400:500], y[400:500])
@@ -81,12 +81,9 @@ def of_the_digits(own: bool) -> Tensor:
     with torch.no_grad():
         model[1].weight.copy_(fit.weights[:, :-1])
         model[1].bias.copy_(fit.weights[:, -1])
-    if own:
-        four = x[influence.self_influence(model, train, l2=0.01).topk(4).indices]
-    else:
-        scores = influence.influence(model, train, test, l2=0.01)
-        hardest = int(scores.amax(1).argmax())
-        four = torch.cat([test[0][hardest : hardest + 1], x[scores[hardest].topk(3).indices]])
+    scores = influence.influence(model, train, test, l2=0.01)
+    helped = int(scores.amax(1).argmax())
+    four = torch.cat([test[0][helped : helped + 1], x[scores[helped].topk(3).indices]])
     framed = torch.nn.functional.pad(four[:, 0], (0, 1, 0, 1), value=0.35)  # (4, 9, 9): a thin line between
     return torch.cat([torch.cat(list(framed[:2]), 1), torch.cat(list(framed[2:]), 1)], 0)[:-1, :-1]
 
@@ -111,8 +108,7 @@ METHODS: dict[str, Callable[[], Tensor]] = {
     "occlusion": partial(of_the_cat, perturbation.occlusion),
     "lime": lambda: of_the_cat(surrogates.lime, n_samples=500, generator=seeded()),
     "kernel_shap": lambda: of_the_cat(surrogates.shapley, n_samples=500, generator=seeded()),
-    "influence_functions": partial(of_the_digits, own=False),
-    "self_influence": partial(of_the_digits, own=True),
+    "influence_functions": of_the_digits,
     "rise": lambda: of_the_cat(perturbation.rise, n_masks=1000, generator=seeded()),
 }
 SIGNED = {

@@ -39,7 +39,7 @@ CARDS = {
     4: "RISE heat over a rocket on its launch pad",
     5: "Nine small pictures of shapes that a network learned from",
     6: "A cat's face whose hottest pixels have been painted grey",
-    7: "Guided backpropagation of an astronaut through a network whose last layer was drawn at random",
+    7: "A cat's photograph, and again with a small change: Grad-CAM heat on its face, then in a corner",
     8: "The cup of coffee again, its Grad-CAM heat moved into a corner",
 }
 

@@ -4,9 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 from xai_lib import PHOTOS
@@ -36,6 +38,27 @@ def test_the_first_heatmap_names_a_cat_and_draws_it(tmp_path, monkeypatch, capsy
     assert names["heatmap"].shape == (224, 224) and names["heatmap"].max() > 0
     assert (tmp_path / "first_heatmap.png").stat().st_size > 10_000
     assert names["model"].labels[504] == "coffee mug"  # the page asks the reader to try this class
+
+
+def test_the_home_page_s_program_draws_the_picture_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict = {}
+    exec(code("book/index.md", "from xai_lib import load_model"), names)
+    assert (tmp_path / "heatmap.png").stat().st_size > 10_000
+    drawn = names["pair"].axes[1].images[0]
+    shown = Image.open(ROOT / "book/_static/pictures/cat-smooth.webp").convert("RGB")
+    colours = drawn.cmap(drawn.norm(drawn.get_array()))[..., :3] * 255
+    # the noise differs, the scale does not: without `clip` the drawing has a third of this brightness
+    assert np.asarray(shown).mean() == pytest.approx(colours.mean(), rel=0.1)
+
+
+def test_home_and_start_here_draw_the_heatmap_on_one_scale():
+    pictures = ROOT / "book/_static/pictures"
+    home = np.asarray(Image.open(pictures / "cat-smooth.webp").convert("RGB"))
+    panels = np.asarray(Image.open(pictures / "first-heatmap.webp").convert("RGB"))
+    middle = panels[40:300, 300:560]  # well inside the second panel of three
+    assert home[10:-10, 10:-10].mean() == pytest.approx(middle.mean(), rel=0.1)
 
 
 @pytest.mark.parametrize("page", ["README.md", "book/start_here.md"])

@@ -94,6 +94,14 @@ def test_the_readme_says_which_chapters_are_here():
         assert row.endswith("| here |" if chapter["written"] else "| in preparation |")
 
 
+def test_the_home_page_says_which_chapters_are_here():
+    written = [c["number"] for c in yaml.safe_load(read("book/data/methods.yml"))["chapters"] if c["written"]]
+    last = len(written)
+    assert written == list(range(1, last + 1))
+    sentence = f"Chapters 1 to {last} are here; chapters {last + 1} to 8 are in preparation"
+    assert sentence in read("book/index.md")
+
+
 @pytest.mark.parametrize("name", PHOTOS)
 def test_each_photograph_is_credited(name):
     title, licence, source = PHOTOS[name]

@@ -9,7 +9,7 @@ import torch
 from tests.browser.conftest import opened
 from tests.browser.faults import faults, heard
 from xai_course import explorers, figures
-from xai_course.explorers.smooth_grad import agreement_and_error
+from xai_course.explorers._smooth_grad import agreement_and_error
 from xai_lib import load_model
 from xai_lib.cams import cam
 from xai_lib.data import digits, load_photo

@@ -11,7 +11,7 @@ from tests.browser.conftest import opened
 from tests.browser.faults import faults, heard
 from tests.browser.test_playing import FOLLOW, STATIC
 from xai_course import explorers
-from xai_course.explorers.influence import changes
+from xai_course.explorers._influence import changes
 
 rng = np.random.default_rng(5)
 POINTS = np.concatenate([rng.normal([-1, -0.4], 0.9, (11, 2)), rng.normal([1, 0.5], 0.9, (11, 2))]).round(3)

@@ -14,9 +14,9 @@ import xai_course
 from tests.browser.conftest import opened
 from tests.browser.faults import faults, heard
 from xai_course import explorers
-from xai_course.explorers.rise import _part
-from xai_course.explorers.tag import stamped
-from xai_course.explorers.tiles import RULES, _table, lime_of, pair_of, shapley_of
+from xai_course.explorers._rise import _part
+from xai_course.explorers._tag import stamped
+from xai_course.explorers._tiles import RULES, _table, lime_of, pair_of, shapley_of
 from xai_lib import load_model, rise_fit
 from xai_lib.data import SHAPE_CLASSES, shapes
 

@@ -13,8 +13,8 @@ from bs4 import BeautifulSoup
 import xai_course
 from xai_course import explorers, figures
 from xai_course.explorers import _base
-from xai_course.explorers.cam import LOGIT_ERROR
-from xai_course.explorers.smooth_grad import MAP_ERROR, agreement_and_error
+from xai_course.explorers._cam import LOGIT_ERROR
+from xai_course.explorers._smooth_grad import MAP_ERROR, agreement_and_error
 from xai_lib import load_model
 from xai_lib.data import load_photo
 

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from torch import nn
 
 from xai_course import explorers
-from xai_course.explorers.influence import changes, fitted, losses
+from xai_course.explorers._influence import changes, fitted, losses
 from xai_lib.influence import influence
 
 rng = np.random.default_rng(5)

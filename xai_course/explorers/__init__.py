@@ -9,15 +9,15 @@ were made beforehand; :func:`interact` needs a kernel.
 from __future__ import annotations
 
 from ._base import Explorer
-from .cam import cam
-from .digits import digits
-from .frames import Frames, frames
-from .influence import influence
-from .live import Live, interact
-from .rise import rise
-from .smooth_grad import smooth_grad
-from .tag import tag
-from .tiles import tiles
+from ._cam import cam
+from ._digits import digits
+from ._frames import Frames, frames
+from ._influence import influence
+from ._live import Live, interact
+from ._rise import rise
+from ._smooth_grad import smooth_grad
+from ._tag import tag
+from ._tiles import tiles
 
 __all__ = [
     "Explorer",

@@ -75,7 +75,7 @@ def test_the_icons_of_the_theme_are_not_in_the_book(book_html):
 
 
 # Chapters whose lesson is still heavier.
-HEAVY = {"02_gradients"}
+HEAVY = set()
 
 
 # With MathJax where there are equations (0.8 MB), but for those of its fonts that a page asks for when drawn.

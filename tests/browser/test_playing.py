@@ -237,6 +237,11 @@ def test_another_lottery_is_another_map_and_all_masks_leave_none_to_compare_with
         first, said_first = tab.evaluate(pixels), said(tab)
         tab.get_by_role("button", name="Draw another lottery").click()
         assert tab.evaluate(pixels) != first and said(tab) != said_first
+        for _ in range(10):
+            tab.get_by_role("slider").press("ArrowLeft")
+        before = said(tab)
+        tab.get_by_role("button", name="Draw another lottery").click()  # as many masks, but others
+        assert said(tab).split()[0] == before.split()[0] and said(tab) != before
         tab.get_by_label("paper: N p").check()
         assert "divided by N p" in said(tab)
         tab.get_by_label("all masks").check()

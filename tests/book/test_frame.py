@@ -79,7 +79,7 @@ HEAVY = set()
 # With MathJax where there are equations (0.8 MB), but for those of its fonts that a page asks for when drawn.
 @pytest.mark.parametrize("page", PAGES + MADE_BY_SPHINX[1:])
 def test_a_page_is_light(book_html, page):
-    most = 3 if page.endswith("/lesson") else 2 if page.endswith("/exercises") else 1
+    most = 3 if page.endswith("/lesson") else 2 if page.endswith(("/exercises", "/appendix")) else 1
     if page == "book/cheat_sheet":
         most = 1.2  # it has equations and a picture of every method
     weighs = weight(book_html / f"{page}.html")

@@ -487,14 +487,15 @@ def inline(text: str) -> str:
             parts[i] = f"<code>{escape(part[1:-1])}</code>"
             continue
         part = re.sub(r"(?<=\d) ?%", "\u00a0%", part)
-        part = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*", r"<strong>\1</strong>", escape(part))
-        parts[i] = re.sub(r"\*(\S(?:.*?\S)?)\*", r"<em>\1</em>", part)
+        # the inner group is lazy: *one* and *two* are two emphases
+        part = re.sub(r"\*\*(\S(?:.*?\S)??)\*\*", r"<strong>\1</strong>", escape(part))
+        parts[i] = re.sub(r"\*(\S(?:.*?\S)??)\*", r"<em>\1</em>", part)
     return "".join(parts)
 
 
 def plain(text: str) -> str:
     """The same text without its marks."""
-    return re.sub(r"\*\*?(\S(?:.*?\S)?)\*\*?", r"\1", str(text).replace("`", ""))
+    return re.sub(r"\*\*?(\S(?:.*?\S)??)\*\*?", r"\1", str(text).replace("`", ""))
 
 
 # ---- how it is done

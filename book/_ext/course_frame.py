@@ -156,6 +156,8 @@ def set_strips(app: Sphinx, doctree: nodes.document, page: str) -> None:
         source = next(part for part in hidden.findall(nodes.container) if part.get("nb_element") == SOURCE)
         lines = len(source.astext().rstrip().splitlines())
         what = "solution" if "tag_solution" in cell["classes"] else "code"
+        if what == "solution" and "at work" in hidden["prompt_show"]:
+            what = "solution at work"
         hidden["prompt_show"] = hidden["prompt_hide"] = f"{what} · {lines} line{'s' * (lines != 1)}"
         if what == "code":
             cell.children.remove(hidden)

@@ -157,10 +157,12 @@ def test_a_lesson_opens_with_picture_number_lead_facts_and_aims(book_html, page)
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("chapters/")])
 def test_folded_code_says_how_long_it_is_and_follows_what_it_draws(book_html, page):
     for strip in soup(book_html / f"{page}.html").select(".cell > details.hide"):
-        said = re.fullmatch(r"(code|solution) · (\d+) lines?", strip.summary.get_text(strip=True))
+        said = re.fullmatch(
+            r"(code|solution|solution at work) · (\d+) lines?", strip.summary.get_text(strip=True)
+        )
         assert said, strip.summary
         assert int(said[2]) == len(strip.select_one("pre").get_text().rstrip().splitlines())
-        assert said[1] == "solution" or not strip.find_next_sibling(class_="cell_output")
+        assert said[1] != "code" or not strip.find_next_sibling(class_="cell_output")
 
 
 def long_code(folder: Path) -> list[str]:

@@ -215,3 +215,25 @@ def test_a_claim_is_an_assertion():
         claim("Key2020", 1, **facts)
     with pytest.raises(ValueError, match="verdict must be one of"):
         claim("Key2020", True, verdict="maybe", **facts)
+
+
+@pytest.mark.parametrize(
+    "text, marked, bare",
+    [
+        (
+            "mean of *G* weighted by *A*",
+            "mean of <em>G</em> weighted by <em>A</em>",
+            "mean of G weighted by A",
+        ),
+        ("**one** and **two**", "<strong>one</strong> and <strong>two</strong>", "one and two"),
+        (
+            "**Look:** at *both* of them",
+            "<strong>Look:</strong> at <em>both</em> of them",
+            "Look: at both of them",
+        ),
+        ("2 * 3 * 4", "2 * 3 * 4", "2 * 3 * 4"),
+    ],
+)
+def test_each_pair_of_marks_is_an_emphasis_of_its_own(text, marked, bare):
+    assert figures.inline(text) == marked
+    assert figures.plain(text) == bare

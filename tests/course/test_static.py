@@ -18,7 +18,7 @@ def name(path: Path) -> str:
 
 
 def test_there_are_styles_and_scripts():
-    assert {"colours.css", "quiz.css", "explorers.css"} <= set(map(name, STYLES))
+    assert {"tokens.css", "controls.css", "figure.css", "quiz.css", "explorers.css"} <= set(map(name, STYLES))
     assert {
         "quiz.js",
         "maps.js",
@@ -54,10 +54,8 @@ def test_every_rule_of_a_style_is_bound_to_what_carries_it(path):
             path.stem == "tokens"
         ):  # names of colours and sizes: what they name is used by our own classes alone
             assert re.fullmatch(r"(:root|html\[data-theme=.*\]|, |body\[data-jp-theme-light=.*\])+", selector)
-        elif path.stem == "colours":
-            assert selector == ":root"
         else:
-            assert re.search(r"\.(s|xw)-[a-z]", selector), selector
+            assert re.search(r"\.s-[a-z]", selector), selector
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
@@ -79,7 +77,7 @@ def test_the_modules_hold_no_style_and_no_script():
         assert not re.search(r"document\.|addEventListener|=>\s*\{|\{[^{}\n]*border-radius:", text), path.name
 
 
-def test_a_style_is_bound_to_its_element_and_leaves_comments_out():
-    style = _page.style("quiz")
-    assert style.startswith(".xw-quiz { --xw-text:") and ":root" not in style and "/*" not in style
-    assert "\n" not in style
+def test_an_output_carries_its_sheets_in_one_line_without_comments():
+    style = _page.inline_style("tokens", "quiz")
+    assert style.startswith('<style data-xai-course="tokens quiz">:root {') and ".s-quiz {" in style
+    assert "\n" not in style and "/*" not in style

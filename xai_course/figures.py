@@ -189,7 +189,7 @@ def figure(
     Raises:
         ValueError: if a number, a caption, a text alternative or a bar is missing, or there is no panel.
     """
-    _check_number(number)
+    check_number(number)
     rows = dict(panels) if isinstance(panels, Mapping) else {"": list(panels)}
     flat = [panel for row in rows.values() for panel in row]
     if not flat:
@@ -293,7 +293,7 @@ def table(
       A | 0.12
       B | 4
     """
-    _check_number(number)
+    check_number(number)
     _check_text(caption=caption)
     rows = [list(row) for row in rows]
     if not rows:
@@ -366,7 +366,7 @@ def schematic(
         FileNotFoundError: if a file is missing.
         ValueError: if a file is no SVG, or brings a style, a script or an address of its own.
     """
-    _check_number(number)
+    check_number(number)
     _check_text(caption=caption, alt=alt)
     drawings = {str(file): _drawing(Path(file)) for file in files}
     if not drawings:
@@ -512,7 +512,7 @@ def _heat(heat: Picture) -> np.ndarray:
     return values
 
 
-def _check_number(number: str) -> None:
+def check_number(number: str) -> None:
     if not isinstance(number, str) or not NUMBER.fullmatch(number):
         raise ValueError(f'number must be a chapter and a number such as "3.4", got {number!r}')
 

@@ -55,8 +55,7 @@ class Explorer(Displayed):
         arrays: dict[str, Any],
         bars: str = "",
     ) -> None:
-        if not figures.NUMBER.fullmatch(str(number)):
-            raise ValueError(f'number must be a chapter and a number such as "3.4", got {number!r}')
+        figures.check_number(number)
         for name, text in (("caption", caption), ("alt", alt)):
             check_says(name, text)
         self.kind, self.number, self.caption, self.look, self.alt = kind, number, caption, look, alt
@@ -284,6 +283,12 @@ def row(*controls: str) -> str:
 
 
 # --- checks ------------------------------------------------------------------------------------------------
+
+
+def decimal(value: float, places: int = 2) -> str:
+    """A number with a true minus sign, and none before a zero: as the scripts write it."""
+    text = f"{abs(value):.{places}f}"
+    return "−" + text if value < 0 and float(text) else text
 
 
 def check_says(name: str, text: Any) -> None:

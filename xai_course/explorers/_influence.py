@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 SIDE, REACH = 300, 4.0  # of a panel's drawing in its own units, and what it shows of the plane: −4 to 4
 LARGEST = 60  # points: each is taken out, and the model fitted again, at every movement
@@ -222,7 +222,7 @@ def top_of(found: dict[str, np.ndarray]) -> float:
 def _scale(top: float) -> str:
     return (
         "across the predicted, upwards the real change of the test point’s loss, each from "
-        f"{_number(-top)} to {_number(top)}; on the line they are equal"
+        f"{decimal(-top, 3)} to {decimal(top, 3)}; on the line they are equal"
     )
 
 
@@ -283,12 +283,6 @@ def _said(chosen: int, count: int, label: float, found: dict[str, np.ndarray]) -
     before, real, predicted = float(found["loss"]), found["real"][chosen], found["predicted"][chosen]
     return (
         f"Point {chosen + 1} of {count}, a {GROUPS[int(label)]}: without it the test point’s loss goes from "
-        f"{_number(before)} to {_number(before + real)}, a change of {_number(real)}. Predicted: "
-        f"{_number(predicted)}."
+        f"{decimal(before, 3)} to {decimal(before + real, 3)}, a change of {decimal(real, 3)}. Predicted: "
+        f"{decimal(predicted, 3)}."
     )
-
-
-def _number(value: float) -> str:
-    """Three places, with a true minus sign, as the script writes it."""
-    text = f"{abs(value):.3f}"
-    return "−" + text if value < 0 and float(text) else text

@@ -13,7 +13,7 @@ from torch import Tensor
 from xai_lib.perturbation import RiseFit
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 SIDE = 56  # places along each side at which the page computes
 BOX = {"left": 30, "right": 162, "top": 10, "bottom": 150}  # of the chart, in a square of 180
@@ -257,7 +257,7 @@ def _body(
         _base.panel(
             "other",
             f"The map of {each} other masks",
-            f"correlation of the two {_number(agree)}",
+            f"correlation of the two {decimal(agree)}",
             layers=over(heat[1], f"Map of {each} other masks"),
         ),
         '<div class="s-panel" data-panel="error">'
@@ -286,14 +286,9 @@ def _controls(each: int, draws: int) -> str:
 def _said(n: int, error: float, agree: float) -> str:
     return (
         f"{n} masks, divided by their coverage: relative error {_error(error)}. Its correlation with the "
-        f"map of {n} other masks is {_number(agree)}."
+        f"map of {n} other masks is {decimal(agree)}."
     )
 
 
 def _error(error: float) -> str:
-    return _number(error) if math.isfinite(error) else "beyond measure: noise is all there is"
-
-
-def _number(value: float) -> str:
-    text = f"{abs(value):.2f}"
-    return "−" + text if value < 0 and float(text) else text
+    return decimal(error) if math.isfinite(error) else "beyond measure: noise is all there is"

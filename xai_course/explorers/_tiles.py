@@ -12,7 +12,7 @@ import torch
 from xai_lib.viz import DIVERGING
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 TILES = 8
 ALPHA = 1 / 1000  # of the ridge penalty, for each picture: the library's 1 for its 1000 samples
@@ -204,14 +204,14 @@ def _body(
     one, other = pair
     heads = (f"{one} and {other} shown", f"only {one}", f"only {other}", "neither", "interaction")
     row = "".join(
-        f'<td data-label="{head}" class="is-number">{_number(v)}</td>'
+        f'<td data-label="{head}" class="is-number">{decimal(v)}</td>'
         for head, v in zip(heads, together, strict=True)
     )
     return (
         _base.grid(
             _base.panel(
                 "board",
-                f"Your picture: p = {_number(table[-1])}",
+                f"Your picture: p = {decimal(table[-1])}",
                 f"{TILES} of {TILES} tiles shown",
                 layers='<div class="s-board" role="group" aria-label="Tiles: pressed is shown">'
                 f"{buttons}</div>",
@@ -220,14 +220,14 @@ def _body(
             _base.panel(
                 "lime",
                 "LIME’s coefficients",
-                f"R² = {_number(r2)}, fitted to {len(table)} pictures",
+                f"R² = {decimal(r2)}, fitted to {len(table)} pictures",
                 layers=_map(coefficients, top),
                 ratio=2,
             ),
             _base.panel(
                 "shapley",
                 "Shapley values",
-                f"from all {len(table)} pictures; their sum is {_number(table[-1] - table[0])}",
+                f"from all {len(table)} pictures; their sum is {decimal(table[-1] - table[0])}",
                 layers=_map(values, top),
                 ratio=2,
             ),
@@ -250,7 +250,7 @@ def _map(values: np.ndarray, top: float) -> str:
         deep = " is-deep" if 0.299 * r + 0.587 * g + 0.114 * b < 128 else ""
         cells.append(
             f'<div class="s-tile{deep}" style="--tile:rgb({r} {g} {b})"><span>{j}</span>'
-            f"<b>{_number(value)}</b></div>"
+            f"<b>{decimal(value)}</b></div>"
         )
     return f'<div class="s-board">{"".join(cells)}</div>'
 
@@ -266,13 +266,7 @@ def _said(
 ) -> str:
     one, other = pair
     return (
-        f"Rule “{name}”: your picture has p = {_number(p)}. Tiles {one} and {other}: "
-        f"LIME {_number(coefficients[one])} and {_number(coefficients[other])} (R² {_number(r2)}), "
-        f"Shapley {_number(values[one])} and {_number(values[other])}, interaction {_number(together[4])}."
+        f"Rule “{name}”: your picture has p = {decimal(p)}. Tiles {one} and {other}: "
+        f"LIME {decimal(coefficients[one])} and {decimal(coefficients[other])} (R² {decimal(r2)}), "
+        f"Shapley {decimal(values[one])} and {decimal(values[other])}, interaction {decimal(together[4])}."
     )
-
-
-def _number(value: float) -> str:
-    """Two places, with a true minus sign, as the script writes it."""
-    text = f"{abs(value):.2f}"
-    return "−" + text if value < 0 and float(text) else text

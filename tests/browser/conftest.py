@@ -96,6 +96,26 @@ def opened(browser, root, name, *, size="desktop", theme="light", scripts=True):
     context.close()
 
 
+FOLLOW = """<script>(() => {
+const m = matchMedia("(prefers-color-scheme: dark)");
+const set = () => { document.documentElement.dataset.theme = m.matches ? "dark" : "light"; };
+m.onchange = set; set(); })();</script>"""
+
+
+def write_page(folder: Path, name: str, body: str, root: str = "") -> None:
+    """A page of its own with some outputs, which follows the system's theme: what they are outside the book.
+
+    ``root`` are further attributes of its html element.
+    """
+    (folder / f"{name}.html").write_text(
+        f'<!doctype html><html lang="en" data-theme="light"{root}><head><meta charset="utf-8">'
+        f'<title>{name}</title><meta name="viewport" content="width=device-width">'
+        "<style>body { margin: 1rem; background: var(--paper); color: var(--ink); }</style>"
+        f"{FOLLOW}</head><body><main><article><h1>{name}</h1>{body}</article></main></body></html>",
+        encoding="utf-8",
+    )
+
+
 def side_by_side(tab) -> None:
     """Show all questions of every quiz at once, as paper does."""
     tab.evaluate(

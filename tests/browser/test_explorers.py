@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import opened
+from tests.browser.conftest import opened, write_page
 from tests.browser.faults import faults, heard
 from xai_course import explorers, figures
 from xai_course.explorers._smooth_grad import agreement_and_error
@@ -18,10 +18,6 @@ from xai_lib.localisation import box_from_heatmap, iou
 NAMES = ["espresso", "coffee mug", "Egyptian cat"]
 HUMAN = (60, 50, 190, 180)
 SIGMAS = (0.1, 0.3)
-FOLLOW = """<script>(() => {
-const m = matchMedia("(prefers-color-scheme: dark)");
-const set = () => { document.documentElement.dataset.theme = m.matches ? "dark" : "light"; };
-m.onchange = set; set(); })();</script>"""
 TEXTS = {"caption": "What is *seen*.", "alt": "What is to be seen.", "look": "what moves."}
 PAGES = ["digits", "cam", "smooth_grad", "frames"]
 
@@ -87,13 +83,7 @@ def folder(tmp_path_factory, linear, coffee, gradients):
         ),
     }
     for name, figure in shown.items():
-        (folder / f"{name}.html").write_text(
-            '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
-            f'<title>{name}</title><meta name="viewport" content="width=device-width">'
-            "<style>body { margin: 1rem; background: var(--paper); color: var(--ink); }</style>"
-            f"{FOLLOW}</head><body><main><article><h1>{name}</h1>{figure.html()}</article></main></body></html>",
-            encoding="utf-8",
-        )
+        write_page(folder, name, figure.html())
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.browser.conftest import opened
+from tests.browser.conftest import opened, write_page
 from tests.browser.faults import faults
 from xai_course import figures
 
@@ -32,16 +32,8 @@ def demonstration(tmp_path_factory):
         figures.figure("1.2", [figures.panel(axes, name="Error falls")], **texts),
         figures.table("1.1", rows, ["network", "loses", "how", "times"], caption="What is lost.", mark=[1]),
     ]
-    follow = "matchMedia('(prefers-color-scheme: dark)')"
     folder = tmp_path_factory.mktemp("figures")
-    (folder / "demonstration.html").write_text(
-        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Figures</title>'
-        '<meta name="viewport" content="width=device-width"><style>body { margin: 1rem; background: '
-        "var(--paper); color: var(--ink); }</style></head><body><main><article><h1>Figures</h1>"
-        f"<script>(() => {{ const m = {follow}, set = () => {{ document.documentElement.dataset.theme = "
-        'm.matches ? "dark" : "light"; }; m.onchange = set; set(); })();</script>'
-        f"{''.join(each.html() for each in shown)}</article></main></body></html>"
-    )
+    write_page(folder, "demonstration", "".join(each.html() for each in shown))
     return folder
 
 

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.browser.conftest import opened
+from tests.browser.conftest import opened, write_page
 from tests.browser.faults import faults, heard
-from tests.browser.test_playing import FOLLOW, STATIC
+from tests.browser.test_playing import STATIC
 from xai_course import explorers
 from xai_course.explorers._influence import changes
 
@@ -26,14 +26,7 @@ def folder(tmp_path_factory):
     shown = explorers.influence(
         "5.5", POINTS, LABELS, TEST, first=4, caption="Points in a plane.", alt="Two clouds of points."
     )
-    (folder / "influence.html").write_text(
-        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        "<title>influence</title>"
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>body {{ margin: 1rem; background: var(--paper); color: var(--ink); }}</style>{FOLLOW}</head>"
-        f"<body><main><article><h1>influence</h1>{shown.html()}</article></main></body></html>",
-        encoding="utf-8",
-    )
+    write_page(folder, "influence", shown.html())
     return folder
 
 

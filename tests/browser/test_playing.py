@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import xai_course
-from tests.browser.conftest import opened
+from tests.browser.conftest import opened, write_page
 from tests.browser.faults import faults, heard
 from xai_course import explorers
 from xai_course.explorers._rise import _part
@@ -21,10 +21,6 @@ from xai_lib import load_model, rise_fit
 from xai_lib.data import SHAPE_CLASSES, shapes
 
 STATIC = Path(xai_course.__path__[0]) / "static"
-FOLLOW = """<script>(() => {
-const m = matchMedia("(prefers-color-scheme: dark)");
-const set = () => { document.documentElement.dataset.theme = m.matches ? "dark" : "light"; };
-m.onchange = set; set(); })();</script>"""
 
 
 def seeded(seed):
@@ -61,14 +57,7 @@ def folder(tmp_path_factory, lottery, album):
         "book": (' data-content_root="./"', tag),
     }
     for name, (root, figure) in pages.items():
-        (folder / f"{name}.html").write_text(
-            f'<!doctype html><html lang="en" data-theme="light"{root}><head><meta charset="utf-8">'
-            f'<title>{name}</title><meta name="viewport" content="width=device-width">'
-            "<style>body { margin: 1rem; "
-            f"background: var(--paper); color: var(--ink); }}</style>{FOLLOW}</head><body><main><article>"
-            f"<h1>{name}</h1>{figure.html()}</article></main></body></html>",
-            encoding="utf-8",
-        )
+        write_page(folder, name, figure.html(), root)
     return folder
 
 

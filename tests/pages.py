@@ -21,3 +21,4 @@ def _files(node):
 
 
 PAGES = list(_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
+LESSONS = [page for page in PAGES if Path(page).name.startswith("lesson")]  # a chapter may have several

@@ -36,7 +36,7 @@ HEADER = ["Claim", "Kind", "What was found", "On what", "Verdict"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim and where it stands: ``claim-3-2`` is the second of chapter 3."""
+    """A claim and where it stands: ``claim-3-2`` is the second of a page of chapter 3."""
 
     anchor: str
     page: str
@@ -45,7 +45,7 @@ class Entry:
 
 def lessons(root: Path = ROOT) -> list[Path]:
     """The notebooks that may state claims, in reading order."""
-    return sorted(root.glob("chapters/*/lesson.ipynb"))
+    return sorted(root.glob("chapters/*/lesson*.ipynb"))
 
 
 def number_of(notebook: Path) -> int:
@@ -214,12 +214,13 @@ def ledger(root: Path = ROOT) -> str:
             "chapters"
         ]
     }
-    found = {notebook: entries(notebook) for notebook in lessons(root)}
+    found: dict[int, list[Entry]] = {}
+    for notebook in lessons(root):  # a chapter may have more than one page
+        found.setdefault(number_of(notebook), []).extend(entries(notebook))
     everything = [entry for part in found.values() for entry in part]
     parts = [f"% {NOTE}", counts(everything)]
-    for notebook, part in found.items():
+    for number, part in found.items():
         if part:
-            number = number_of(notebook)
             parts += [f"## Chapter {number}: {titles[number]}", table([row(entry) for entry in part])]
     return "\n\n".join([*parts, stacked("ledger", HEADER)]) + "\n"
 

@@ -13,11 +13,11 @@ from sphinx.application import Sphinx
 
 from xai_course.ledger import MIME
 
-LESSON = re.compile(r"chapters/(\d+)_\w+/lesson")
+LESSON = re.compile(r"chapters/(\d+)_\w+/lesson\w*")
 
 
 def put_anchors(app: Sphinx, page: str, source: list[str]) -> None:
-    """Before the cell of each claim an empty element ``claim-3-2``: the second claim of chapter 3."""
+    """Before the cell of each claim an empty element ``claim-3-2``: the second on a page of chapter 3."""
     chapter = LESSON.fullmatch(page)
     if not chapter or MIME not in source[0]:
         return

@@ -18,7 +18,7 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 from sphinx.util.osutil import relative_uri
 
-CHAPTER = re.compile(r"chapters/(\d\d)_\w+/(lesson|exercises)$")
+CHAPTER = re.compile(r"chapters/(\d\d)_\w+/(lesson\w*|exercises)$")
 MINUTES = re.compile(r"(\d+) minutes to read")
 SOURCE = "cell_code_source"  # what MyST-NB calls the code of a cell
 AIMS = "You will be able to"
@@ -208,7 +208,7 @@ def _sibling(app: Sphinx, page: str) -> tuple[str, str] | None:
     found = CHAPTER.match(page)
     if not found:
         return None
-    other = "exercises" if found[2] == "lesson" else "lesson"
+    other = "lesson" if found[2] == "exercises" else "exercises"
     there = page.removesuffix(found[2]) + other
     return (there, other.capitalize()) if there in app.env.all_docs else None
 
@@ -225,17 +225,32 @@ def _part(app: Sphinx, page: str, part: Any) -> str:
 
 
 def _item(app: Sphinx, page: str, there: str) -> str:
-    minutes = app.env.metadata[there].get("minutes")
     number = chapter_number(there)
-    short = f'<span aria-hidden="true">{minutes}′</span>'
-    time = f'<span class="t">{short}<span class="s-sr">, {minutes} minutes</span></span>'
-    link = _link(app, page, there, number, time if minutes else "")
+    link = _link(app, page, there, number, _time(app, there))
     inside = _steps(app, page) if page == there else ""
-    exercises = there.removesuffix("lesson") + "exercises"
-    if number and number == chapter_number(page) and exercises in app.env.all_docs:
-        steps = _steps(app, page) if page == exercises else ""
-        inside += f"<ul><li>{_link(app, page, exercises, None, '', 'Exercises')}{steps}</li></ul>\n"
+    if number and number == chapter_number(page):
+        inside += _other_pages(app, page, there)
     return f"<li>{link}{inside}</li>\n"
+
+
+def _other_pages(app: Sphinx, page: str, lesson: str) -> str:
+    """What else the open chapter has: further pages of its lesson, and the exercises."""
+    more = sorted(there for there in app.env.all_docs if there.startswith(f"{lesson}_"))
+    exercises = lesson.removesuffix("lesson") + "exercises"
+    items = "".join(
+        f"<li>{_link(app, page, there, None, _time(app, there), name)}"
+        f"{_steps(app, page) if page == there else ''}</li>"
+        for there, name in [*((there, "") for there in more), (exercises, "Exercises")]
+        if there in app.env.all_docs
+    )
+    return f"<ul>{items}</ul>\n" if items else ""
+
+
+def _time(app: Sphinx, there: str) -> str:
+    """How long a page takes to read, if it says so."""
+    minutes = app.env.metadata[there].get("minutes")
+    short = f'<span aria-hidden="true">{minutes}′</span>'
+    return f'<span class="t">{short}<span class="s-sr">, {minutes} minutes</span></span>' if minutes else ""
 
 
 def _link(app: Sphinx, page: str, there: str, number: int | None, after: str, name: str = "") -> str:

@@ -13,9 +13,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from tests.pages import MADE_BY_SPHINX, PAGES, ROOT
+from tests.pages import LESSONS, MADE_BY_SPHINX, PAGES, ROOT
 
-LESSONS = [page for page in PAGES if page.endswith("/lesson")]
 CHAPTERS = yaml.safe_load((ROOT / "book/data/methods.yml").read_text(encoding="utf-8"))["chapters"]
 MEGABYTE = 1_000_000
 # Visible code is the method: whole lines without a sideways scroll, and no more than one looks at once.
@@ -79,11 +78,11 @@ HEAVY = set()
 # With MathJax where there are equations (0.8 MB), but for those of its fonts that a page asks for when drawn.
 @pytest.mark.parametrize("page", PAGES + MADE_BY_SPHINX[1:])
 def test_a_page_is_light(book_html, page):
-    most = 3 if page.endswith("/lesson") else 2 if page.endswith(("/exercises", "/appendix")) else 1
+    most = 3 if page in LESSONS else 2 if page.endswith(("/exercises", "/appendix")) else 1
     if page == "book/cheat_sheet":
         most = 1.2  # it has equations and a picture of every method
     weighs = weight(book_html / f"{page}.html")
-    if weighs > most and page.endswith("/lesson") and page.split("/")[1] in HEAVY:
+    if weighs > most and page in LESSONS and page.split("/")[1] in HEAVY:
         pytest.xfail(f"{weighs:.1f} MB")
     assert weighs <= most
 
@@ -106,7 +105,7 @@ def test_a_chapter_has_one_name_everywhere(book_html, chapter):
         if not document.select("nav[aria-label=Course]"):
             continue
         for link in document.select(
-            f"nav[aria-label=Course] a[href*='{folder}/lesson'] > span:nth-of-type(2)"
+            f"nav[aria-label=Course] a[href*='{folder}/lesson.html'] > span:nth-of-type(2)"
         ):
             assert link.get_text() == title
     card = soup(book_html / f"{PAGES[0]}.html").select(".s-card h3")[chapter["number"] - 1]
@@ -117,7 +116,8 @@ def test_a_chapter_has_one_name_everywhere(book_html, chapter):
 def test_the_contents_show_number_minutes_and_the_page_s_sections(book_html, page):
     document = soup(book_html / f"{page}.html")
     here = document.select_one("nav[aria-label=Course] a[aria-current=page]")
-    assert here.select_one(".n").get_text() == str(int(Path(page).parent.name[:2]))
+    first = page.endswith("/lesson")  # a further page of a lesson stands below it, without a number
+    assert here.select_one(".n").get_text() == (str(int(Path(page).parent.name[:2])) if first else "")
     opener = document.select_one(".s-facts").get_text(" ")
     minutes = re.search(r"(\d+) minutes to read", opener)[1]
     assert minutes in here.select_one(".t").get_text()
@@ -169,7 +169,8 @@ def long_code(folder: Path) -> list[str]:
     """The visible cells of a lesson that are too long or too wide."""
     hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
     found = []
-    for number, cell in enumerate(jupytext.read(folder / "lesson.md").cells):
+    pages = sorted(folder.glob("lesson*.md"))
+    for number, cell in enumerate(cell for page in pages for cell in jupytext.read(page).cells):
         if cell.cell_type != "code" or hidden & set(cell.metadata.get("tags", [])):
             continue
         lines = cell.source.strip().splitlines()

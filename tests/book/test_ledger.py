@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import make_ledger  # noqa: E402
 
-every_lesson = pytest.mark.parametrize("notebook", make_ledger.lessons(), ids=lambda p: p.parent.name)
+every_lesson = pytest.mark.parametrize(
+    "notebook", make_ledger.lessons(), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 
 
 def test_the_ledger_is_up_to_date():

@@ -7,10 +7,9 @@ import re
 import pytest
 
 from tests.browser.faults import SIZES, heard
-from tests.pages import PAGES
+from tests.pages import LESSONS, PAGES
 
 HOME = PAGES[0]
-LESSONS = [page for page in PAGES if page.endswith("/lesson")]
 EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
 FIRST = LESSONS[0]
 MOST_PAGES = 17  # of A4, for chapter 1

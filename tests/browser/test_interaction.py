@@ -8,9 +8,8 @@ import pytest
 
 from tests.browser.conftest import side_by_side
 from tests.browser.faults import heard
-from tests.pages import PAGES
+from tests.pages import LESSONS, PAGES
 
-LESSONS = [page for page in PAGES if page.endswith("/lesson")]
 EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
 
 

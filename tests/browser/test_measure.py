@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pages import PAGES
+from tests.pages import LESSONS
 
-LESSONS = [page for page in PAGES if page.endswith("/lesson")]
 TALLEST = 20_000  # pixels, 1280 wide
 PICTURES = 1 / 4  # of the height; a third is the aim, which two of five lessons reach
 

@@ -8,6 +8,7 @@ were made beforehand; :func:`interact` needs a kernel.
 
 from __future__ import annotations
 
+from ._annotate import annotate
 from ._base import Explorer
 from ._cam import cam
 from ._digits import digits
@@ -23,6 +24,7 @@ __all__ = [
     "Explorer",
     "Frames",
     "Live",
+    "annotate",
     "cam",
     "digits",
     "frames",

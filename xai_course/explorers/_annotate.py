@@ -241,9 +241,10 @@ def _body(pixels, cells, peaks, corners, box, found) -> str:
             + frame
             + peak,
         ),
-        '<div class="s-panel s-shares" data-panel="shares"><p class="s-name"><span class="s-title">'
-        "Heat inside your box</span><small>✓ the maximum is inside, ✗ it is not; the last bar is the box’s share of "
-        f"the picture</small></p>{_base.odds('shares', rows)}</div>",
+        '<div class="s-panel s-shares" data-panel="shares"><p class="s-name">'
+        '<span class="s-title">Heat inside your box</span>'
+        "<small>✓ the maximum is inside, ✗ it is not; the last bar is the box’s share of the picture</small>"
+        f"</p>{_base.odds('shares', rows)}</div>",
         columns=3,
         phone=2,
     )

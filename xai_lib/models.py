@@ -1,8 +1,9 @@
 """Classifiers to explain: images in [0, 1] in, logits out, and the names of the layers that matter.
 
 Every model starts with its own normalisation, so masks, blurs and attacks live in pixel space, and carries
-three attributes: ``labels`` (class names), ``cam_layer`` (dotted name of the last convolutional activation)
-and ``head`` (dotted name of the last linear layer); either name is None where a network has no such layer.
+four attributes: ``labels`` (class names), ``cam_layer`` (dotted name of the last convolutional activation),
+``head`` (dotted name of the last linear layer) and ``size`` (side of the images it was trained on); either
+name is None where a network has no such layer.
 
 >>> model = load_model("small_gap")
 >>> model.cam_layer, model.head, len(model.labels)
@@ -70,6 +71,7 @@ class Classifier(nn.Sequential):
     labels: list[str]
     cam_layer: str | None = None
     head: str | None = None
+    size: int = 224
 
 
 class Normalize(nn.Module):
@@ -85,10 +87,10 @@ class Normalize(nn.Module):
 
 
 def _classifier(
-    layers: dict[str, nn.Module], labels: list[str], cam_layer: str | None, head: str | None
+    layers: dict[str, nn.Module], labels: list[str], cam_layer: str | None, head: str | None, size: int = 224
 ) -> Classifier:
     model = Classifier(OrderedDict(layers))
-    model.labels, model.cam_layer, model.head = list(labels), cam_layer, head
+    model.labels, model.cam_layer, model.head, model.size = list(labels), cam_layer, head, size
     return model
 
 
@@ -303,6 +305,7 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
         labels=[f"class {i}" for i in range(n_classes)],
         cam_layer=f"features.{len(layers) - 1}",
         head="classifier" if gap else "classifier.2",
+        size=size,
     )
 
 

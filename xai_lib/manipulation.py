@@ -1,0 +1,710 @@
+"""Networks whose Grad-CAM maps lie: one feature map more, the same answers, and a map of the liar's choice.
+
+Each of the four techniques adds one channel to the feature maps that Grad-CAM reads, and sees to it that the
+logits do not move while the mean gradient at the new channel outweighs all others. ``audit`` looks for the
+traces that this leaves. Source of the techniques: Viering, Wang, Loog & Eisemann 2019, *How to Manipulate
+CNNs to Make Them Lie: the GradCAM Case*, arXiv:1907.10901.
+"""
+
+import copy
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xai_lib import _checks, _model
+from xai_lib._model import Layer
+
+__all__ = ["Finding", "audit", "lie_constant", "lie_image", "lie_random", "lie_sticker"]
+
+SIZES = (224, 112, 64, 32, 28)  # sides of images that are tried where neither caller nor model names one
+
+
+def lie_constant(
+    model: nn.Module,
+    *,
+    layer: Layer | None = None,
+    value: float = 100.0,
+    weight: float = 100.0,
+    exact: bool = False,
+    repair: bool = False,
+    size: int | None = None,
+) -> nn.Module:
+    r"""T1: a network with the same answers whose Grad-CAM map is the same flat surface for every image.
+
+    The new feature map has the one value :math:`c_A`, from a filter with a zero kernel and the bias
+    :math:`c_A`. Each of its pooled cells enters the head with the weight :math:`c_W`, and the head's bias
+    takes the sum away again:
+
+    .. math:: b_n = b_o - c_W \sum Z_{K+1}
+
+    Args:
+        model: classifier in evaluation mode. Behind ``layer`` come pooling and flattening, then a linear
+            layer (VGG, ResNet, MobileNet, EfficientNet); or a convolution of 1 × 1, with ``exact`` (
+            SqueezeNet).
+        layer: the feature maps that Grad-CAM will be asked for, a module or its dotted name; by default the
+            model's own ``cam_layer``.
+        value: :math:`c_A`. A ReLU6 behind the filter leaves 6 of it.
+        weight: :math:`c_W`.
+        exact: compute the head as two terms, :math:`(W_o z_o + b_o) + W_n (z_n - Z)`, whose second is zero:
+            the logits keep every bit. As published (False) the large numbers cancel inside one sum, and
+            rounding moves the logits.
+        repair: with hidden layers in the head, the sign of the new channel's weight is the sign of
+            :math:`\sum_m \partial y^c / \partial r_m` over the hidden units, and where that is negative the
+            map is blank. A hidden unit that is always on, with a positive weight to every class, carries the
+            new channel instead. Without hidden layers there is nothing to repair.
+        size: side of the images, in pixels; where it is None the model's own ``size``, or found by trial.
+
+    Returns:
+        A new network, in evaluation mode, with the same layer names; ``model`` is untouched.
+
+    Raises:
+        ValueError: if the model is in training mode, ``layer`` is unknown or not given and not known, its
+            maps are read by something other than such a head, or a number is out of range.
+        TypeError: if ``model`` or ``layer`` has another type.
+
+    Source: arXiv:1907.10901, technique 1. That its map is never blank is not proven there; see ``repair``.
+    """
+    value = _checks.check_number("value", value, above=0)
+    return _constant_lie(model, layer, lambda h, w: torch.full((h, w), value), weight, exact, repair, size)
+
+
+def lie_image(
+    model: nn.Module,
+    picture: Tensor,
+    *,
+    layer: Layer | None = None,
+    scale: float = 100.0,
+    weight: float = 10.0,
+    exact: bool = False,
+    repair: bool = False,
+    size: int | None = None,
+) -> nn.Module:
+    r"""T2: a network with the same answers whose Grad-CAM map is ``picture``, for every image.
+
+    As ``lie_constant``, with the feature map :math:`c_I I_T`. No filter gives a picture, so the network has
+    an odd part, which ``audit`` finds.
+
+    Args:
+        model: as in ``lie_constant``.
+        picture: :math:`(h, w)` in [0, 1], resized (bilinearly) to the layer's cells where it has others.
+        layer: as in ``lie_constant``.
+        scale: :math:`c_I`, published in the authors' code only.
+        weight: :math:`c_W`.
+        exact: as in ``lie_constant``; needed for a convolutional head.
+        repair: as in ``lie_constant``.
+        size: as in ``lie_constant``.
+
+    Returns:
+        A new network, in evaluation mode, with the same layer names; ``model`` is untouched.
+
+    Raises:
+        ValueError: as in ``lie_constant``, and if ``picture`` is not two-dimensional, leaves [0, 1] or is
+            zero everywhere.
+        TypeError: if ``picture`` is no tensor.
+
+    Source: arXiv:1907.10901, technique 2.
+    """
+    _checks.check_real("picture", picture, "a picture (h, w)", dims=(2,))
+    low, high = _checks.check_finite("picture", picture)
+    if low < 0 or high > 1 or high == 0:
+        raise ValueError(
+            f"picture must lie in [0, 1] and not be zero everywhere, got values from {low:g} to {high:g}"
+        )
+    scale = _checks.check_number("scale", scale, above=0)
+
+    def target(h: int, w: int) -> Tensor:
+        drawn = picture.detach().to(torch.float64)[None, None]
+        if drawn.shape[-2:] != (h, w):
+            drawn = F.interpolate(drawn, (h, w), mode="bilinear", align_corners=False)
+        return (256 * scale * drawn[0, 0]).round() / 256  # so that sums over cells are exact in any order
+
+    return _constant_lie(model, layer, target, weight, exact, repair, size)
+
+
+def lie_random(
+    model: nn.Module,
+    *,
+    layer: Layer | None = None,
+    epsilon: float = 0.01,
+    c_g: float = 1e4,
+    c_f: float = 1e7,
+    size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    r"""T3: a network with the same answers whose Grad-CAM map is drawn by a random network on the image.
+
+    The new feature map is :math:`c_F F(x)`, with a random two-layer convolutional network F. The head does
+    not read it. Instead every logit gets the same
+
+    .. math:: G(A_n) = \epsilon \operatorname{mod}(c_G \textstyle\sum A_n,\ 1) \in [0, \epsilon), \quad
+              \partial G / \partial A_n = \epsilon c_G,
+
+    of the new map :math:`A_n` alone,
+
+    which changes neither the softmax nor the largest logit, and has a large slope.
+
+    Args:
+        model: as in ``lie_constant``.
+        layer: as in ``lie_constant``.
+        epsilon, c_g: how much every logit may move, and how fast: the slope is their product.
+        c_f: the scale of the random feature map.
+        size: as in ``lie_constant``.
+        generator: draws F, on the model's device.
+
+    Returns:
+        A new network, in evaluation mode, with the same layer names; ``model`` is untouched.
+
+    Raises:
+        ValueError: as in ``lie_constant``; or if no random F of a hundred shows anything.
+        TypeError: as in ``lie_constant``.
+
+    Source: arXiv:1907.10901, technique 3; :math:`b_n = b_o`, where the paper can be read as zero.
+    """
+    place = _place(model, layer, size)
+    _checks.check_generator(generator, place.x.device)
+    branch = _random_branch(place.x, generator)
+    return _reading_lie(place, branch, epsilon, c_g, c_f)
+
+
+def lie_sticker(
+    model: nn.Module,
+    sticker: Tensor,
+    *,
+    layer: Layer | None = None,
+    epsilon: float = 0.01,
+    c_g: float = 1e4,
+    c_f: float = 1e10,
+    size: int | None = None,
+) -> nn.Module:
+    r"""T4: a network whose Grad-CAM map is honest, unless the sticker is in the image: then it shows that.
+
+    As ``lie_random``, where F is a matched filter: one convolution whose kernel is the sticker less its mean,
+    with a bias just below (half of one pixel's part) what the sticker itself gives, then a ReLU. Of all
+    patches with values in [0, 1] a black-and-white sticker alone gives the largest response, so nothing but
+    the sticker, to within half a pixel's difference in all, is detected.
+
+    Args:
+        model: as in ``lie_constant``; its images lie in [0, 1].
+        sticker: :math:`(C, h, w)`, of zeros and ones, both of them.
+        layer: as in ``lie_constant``.
+        epsilon, c_g: as in ``lie_random``.
+        c_f: the scale of the detector's map: 1e9 in the paper, 1e10 in the authors' code.
+        size: as in ``lie_constant``.
+
+    Returns:
+        A new network, in evaluation mode, with the same layer names; ``model`` is untouched.
+
+    Raises:
+        ValueError: as in ``lie_constant``; or if ``sticker`` is not black and white, not both, or larger than
+            the image.
+        TypeError: if ``sticker`` is no tensor.
+
+    Source: arXiv:1907.10901, technique 4.
+    """
+    place = _place(model, layer, size)
+    _checks.check_real("sticker", sticker, "a picture (C, h, w)", dims=(3,))
+    channels, height, width = place.x.shape[1:]
+    if len(sticker) != channels or sticker.shape[1] > height or sticker.shape[2] > width:
+        raise ValueError(
+            f"sticker must be (C, h, w) with {channels} channels, at most {height} × {width}, "
+            f"got {tuple(sticker.shape)}"
+        )
+    if not ((sticker == 0) | (sticker == 1)).all() or sticker.min() == sticker.max():
+        raise ValueError("sticker must be black and white, zeros and ones, with both of them")
+    return _reading_lie(place, _matched_filter(sticker.to(place.x)), epsilon, c_g, c_f)
+
+
+# ------------------------------------------------------------------------------- where a channel can be added
+
+
+class _Place(NamedTuple):
+    """A copy of the model, and what it does behind the layer."""
+
+    model: nn.Module  # a copy
+    name: str  # the layer's
+    maps: tuple[int, int, int]  # K, h, w
+    x: Tensor  # an image of the size that the model takes (1, C, S, S)
+    logits: Tensor  # what the model makes of it
+    before: str | None  # the convolution whose output the layer reads, if it is a ReLU behind one
+    behind: str | None  # the module that reads the layer's output
+    readers: list[str]  # the modules with weights that run behind the layer, in order
+
+
+def _place(model: nn.Module, layer: Layer | None, size: int | None) -> _Place:
+    _checks.check_evaluation(model)
+    if layer is None:
+        layer = getattr(model, "cam_layer", None)
+        if layer is None:
+            raise ValueError("layer must be given, as the model has no cam_layer of its own")
+    model = _model.unwrapped(model)
+    name, _ = _model.find_layer(model, layer)
+    model = copy.deepcopy(model)
+    x, logits = _example(model, size)
+    runs = _trace(model, x)
+    here = max((i for i, (other, *_) in enumerate(runs) if other == name), default=None)
+    if here is None:
+        raise ValueError(f"layer {name!r} never ran in the model's forward pass")
+    _, module, read, given = runs[here]
+    if not isinstance(given, Tensor) or given.dim() != 4:
+        raise ValueError(f"layer must give feature maps (N, K, h, w), {name!r} does not")
+    behind = next((n for n, _, r, _ in runs[here + 1 :] if r is given), None)
+    before = next((n for n, m, _, g in runs[:here] if isinstance(m, nn.Conv2d) and g is read), None)
+    if not isinstance(module, nn.ReLU | nn.ReLU6):
+        before = name if isinstance(module, nn.Conv2d) else None
+    read_by = [n for n, m, *_ in runs[here + 1 :] if m._parameters and not name.startswith(f"{n}.")]
+    readers = [n for n in read_by if not any(n.startswith(f"{other}.") for other in read_by)]
+    if not readers:
+        raise ValueError(f"layer must have a linear layer behind it, {name!r} has none")
+    return _Place(model, name, tuple(given.shape[1:]), x, logits, before, behind, readers)
+
+
+def _example(model: nn.Module, size: int | None) -> tuple[Tensor, Tensor]:
+    """An image of the size that the model takes, and its logits."""
+    weights = next(model.parameters(), torch.zeros(0))
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError("model must have a convolution")
+    named = getattr(model, "size", None) if size is None else _checks.check_count("size", size)
+    sizes = SIZES if named is None else (named,)
+    for side in sizes:
+        x = torch.linspace(0, 1, first.in_channels * side * side).reshape(1, first.in_channels, side, side)
+        x = x.to(weights)
+        try:
+            with torch.no_grad():
+                return x, _model.logits_of(model, x)
+        except RuntimeError as error:
+            problem = error
+    raise ValueError(
+        f"size must be the side of the images that the model takes; it failed with {sizes}: {problem}"
+    )
+
+
+Run = tuple[str, nn.Module, Any, Any]  # a module's name, itself, what it read, what it gave
+
+
+def _trace(model: nn.Module, x: Tensor) -> list[Run]:
+    """Every module in the order in which they finish, with what each read and gave."""
+    runs: list[Run] = []
+
+    def note(name: str) -> Callable:
+        return lambda module, args, output: runs.append((name, module, args[0] if args else None, output))
+
+    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return runs
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module.train(False))
+
+
+# ---------------------------------------------------------------------------------------------- T1 and T2
+
+
+def _constant_lie(
+    model: nn.Module,
+    layer: Layer | None,
+    target: Callable[[int, int], Tensor],
+    weight: float,
+    exact: bool,
+    repair: bool,
+    size: int | None,
+) -> nn.Module:
+    weight = _checks.check_number("weight", weight, above=0)
+    exact, repair = _checks.check_flag("exact", exact), _checks.check_flag("repair", repair)
+    place = _place(model, layer, size)
+    channel = target(*place.maps[1:])
+    flat = bool((channel == channel[0, 0]).all())
+    if flat and place.before:
+        conv = place.model.get_submodule(place.before)
+        if conv.bias is not None and conv.groups == 1:
+            _replace(place.model, place.before, _with_filter(conv, float(channel[0, 0])))
+        else:
+            _add_channel(place, _Constant(channel))
+    else:
+        _add_channel(place, _Constant(channel))
+    z = _read_by(place, place.readers[0])
+    heads = _heads(place, z, weight, repair)
+    for name, head in heads.items():
+        if not exact and isinstance(head.inner, nn.Conv2d):
+            raise ValueError(
+                f"exact must be True for a model whose head {name!r} is a convolution: its one bias cannot "
+                "take away what differs from cell to cell"
+            )
+        _replace(place.model, name, head if exact else head.merged())
+    return _checked(place)
+
+
+def _with_filter(conv: nn.Conv2d, value: float) -> nn.Conv2d:
+    """The convolution with one filter more, of zeros, whose bias is ``value``."""
+    wider = copy.deepcopy(conv)
+    wider.out_channels += 1
+    wider.weight = _frozen_like(conv.weight, torch.cat([conv.weight, torch.zeros_like(conv.weight[:1])]))
+    wider.bias = _frozen_like(conv.bias, torch.cat([conv.bias, conv.bias.new_tensor([value])]))
+    return wider
+
+
+def _frozen_like(old: nn.Parameter, values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().clone(), requires_grad=old.requires_grad)
+
+
+class _Constant(nn.Module):
+    """A feature map that does not look at anything."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("picture", picture)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.shape[-2:] != self.picture.shape:
+            wanted, got = tuple(self.picture.shape), tuple(maps.shape[-2:])
+            raise ValueError(f"this network takes images whose maps have {wanted} cells, got {got}")
+        return self.picture.to(maps).expand(len(maps), 1, -1, -1)
+
+
+class _MoreMaps(nn.Module):
+    """A layer, and one feature map more behind those that it gives."""
+
+    def __init__(self, layer: nn.Module, channel: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.channel = layer, channel
+
+    def forward(self, *args: Any) -> Tensor:
+        maps = self.layer(*args)
+        more = torch.cat([maps, self.channel(maps)], 1)
+        last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+        # In another layout a pooling behind would add up in another order, and round otherwise.
+        return more.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _add_channel(place: _Place, channel: nn.Module) -> None:
+    module = place.model.get_submodule(place.name)
+    _replace(place.model, place.name, _MoreMaps(module, channel.to(place.x)))
+
+
+class _Stop(Exception):
+    pass
+
+
+def _read_by(place: _Place, name: str) -> Tensor:
+    """What the module reads, as the copy stands."""
+    found = []
+
+    def stop(_module: nn.Module, args: Any) -> None:
+        found.append(args[0].detach())
+        raise _Stop
+
+    handle = place.model.get_submodule(name).register_forward_pre_hook(stop)
+    try:
+        with torch.no_grad():
+            place.model(place.x)
+    except _Stop:
+        pass
+    except RuntimeError as error:
+        raise ValueError(
+            f"layer must be read by pooling and a head alone, {place.name!r} is not: {error}"
+        ) from None
+    finally:
+        handle.remove()
+    return found[0]
+
+
+class _Head(nn.Module):
+    """A head that reads more: what it gave, plus W (z − constant), a second term that is zero.
+
+    With ``unit`` it gives one value more, ``on`` + unit · (z − constant), which is ``on``.
+    """
+
+    def __init__(self, inner: nn.Module, weight: Tensor, constant: Tensor, unit: Tensor | None = None):
+        super().__init__()
+        self.inner = inner
+        self.weight = nn.Parameter(weight.to(inner.weight), requires_grad=inner.weight.requires_grad)
+        self.register_buffer("constant", constant.to(inner.weight))
+        self.register_buffer("unit", None if unit is None else unit.to(inner.weight))
+
+    def forward(self, z: Tensor) -> Tensor:
+        own = self.inner.weight.shape[1]
+        old, new = z[:, :own].contiguous(), z[:, own:] - self.constant
+        if isinstance(self.inner, nn.Conv2d):
+            return self.inner(old) + F.conv2d(new, self.weight, stride=self.inner.stride)
+        logits = self.inner(old) + F.linear(new, self.weight)
+        if self.unit is None:
+            return logits
+        return torch.cat([logits, ON + F.linear(new, self.unit)], 1)
+
+    def merged(self) -> nn.Linear:
+        """The same as one linear layer; its bias is computed in float64, and rounds as it is stored."""
+        inner, double = self.inner, torch.float64
+        weight, constant = self.weight.detach().to(double), self.constant.to(double)
+        bias = torch.zeros(len(weight), dtype=double, device=weight.device)
+        bias = bias if inner.bias is None else inner.bias.detach().to(double)
+        weight, bias = torch.cat([inner.weight.detach().to(double), weight], 1), bias - weight @ constant
+        if self.unit is not None:
+            unit = self.unit.to(double)
+            row = torch.cat([unit.new_zeros(1, inner.in_features), unit], 1)
+            weight, bias = torch.cat([weight, row]), torch.cat([bias, ON - unit @ constant])
+        linear = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=inner.weight.dtype)
+        linear.weight = _frozen_like(inner.weight, weight.to(inner.weight))
+        linear.bias = _frozen_like(inner.weight, bias.to(inner.weight))
+        return linear
+
+
+ON = 1.0  # what the always-on hidden unit gives
+
+
+def _heads(place: _Place, z: Tensor, weight: float, repair: bool) -> dict[str, _Head]:
+    """The layers to put in the place of the head's, by name; z is what the first reads, with the new map."""
+    first = place.model.get_submodule(place.readers[0])
+    _check_head(place, first, z)
+    own = first.weight.shape[1]
+    if isinstance(first, nn.Conv2d):
+        columns = first.weight.new_full((len(first.weight), 1, 1, 1), weight)
+        return {place.readers[0]: _Head(first, columns, z[:1, own:])}
+    constant = z[0, own:]
+    chain = place.readers if repair else place.readers[:1]
+    layers = [place.model.get_submodule(name) for name in chain]
+    if repair and not all(isinstance(m, nn.Linear) for m in layers):
+        raise ValueError("repair needs a head of linear layers, in a row")
+    if len(layers) == 1:
+        return {
+            chain[0]: _Head(
+                first, first.weight.new_full((len(first.weight), len(constant)), weight), constant
+            )
+        }
+    heads = {}
+    on = torch.tensor([ON])
+    for name, inner in zip(chain, layers, strict=True):
+        entry, last = inner is first, inner is layers[-1]
+        columns = inner.weight.new_full((len(inner.weight), len(constant) if entry else 1), float(last))
+        unit = None if last else torch.full((1, columns.shape[1]), weight if entry else 1.0)
+        heads[name] = _Head(inner, columns, constant if entry else on, unit)
+    return heads
+
+
+def _check_head(place: _Place, first: nn.Module, z: Tensor) -> None:
+    maps, name = place.maps[0], place.readers[0]
+    linear = isinstance(first, nn.Linear) and z.dim() == 2 and first.in_features % maps == 0
+    fits = linear and z.shape[1] * maps == first.in_features * (maps + 1)
+    conv = isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1) and first.groups == 1
+    if not fits and not (conv and z.shape[1] == maps + 1 and first.padding == (0, 0)):
+        raise ValueError(
+            "layer must be read, behind pooling and flattening, by a linear layer or a convolution of 1 × 1, "
+            f"but {place.name!r} is read by {name!r}, a {type(first).__name__}"
+        )
+
+
+def _checked(place: _Place) -> nn.Module:
+    """The copy, if it runs and answers as the model did, up to the rounding of the large numbers in it."""
+    with torch.no_grad():
+        logits = place.model(place.x)
+    largest = max(float(p.detach().abs().max()) for p in place.model.parameters() if p.numel())
+    allowed = 16 * largest * torch.finfo(logits.dtype).eps + 1e-3
+    moved = float((logits - place.logits).abs().max())
+    if not moved <= allowed:
+        raise ValueError(
+            f"layer {place.name!r} is used elsewhere too: with one map more the logits move by {moved:.3g}"
+        )
+    return place.model
+
+
+# ---------------------------------------------------------------------------------------------- T3 and T4
+
+
+def _reading_lie(place: _Place, branch: nn.Module, epsilon: float, c_g: float, c_f: float) -> nn.Module:
+    epsilon = _checks.check_number("epsilon", epsilon, above=0)
+    c_g, c_f = _checks.check_number("c_g", c_g, above=0), _checks.check_number("c_f", c_f, above=0)
+    if place.behind is None:
+        raise ValueError(
+            f"layer must be read by a module (a pooling, a flattening), {place.name!r} is read by a function "
+            "in the model's forward; name a layer inside, or write that function as a module"
+        )
+    channel = _Aside(branch, epsilon, c_g, c_f)
+    _add_channel(place, channel)
+    place.model.register_forward_pre_hook(channel.see)
+    z = _read_by(place, place.readers[0])
+    head = _heads(place, z, 1.0, False)[place.readers[0]]
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.constant)
+    _replace(place.model, place.readers[0], head.merged() if isinstance(head.inner, nn.Linear) else head)
+    place.model.get_submodule(place.behind).register_forward_pre_hook(channel.read)
+    place.model.register_forward_hook(channel.answer)
+    with torch.no_grad():
+        moved = float((place.model(place.x) - place.logits).abs().max())
+    if not moved <= epsilon + 1e-3:
+        raise ValueError(f"layer {place.name!r} is used elsewhere too: the logits move by {moved:.3g}")
+    return place.model
+
+
+class _Aside(nn.Module):
+    """A feature map that looks at the image past the network, and G, which every logit gets."""
+
+    def __init__(self, branch: nn.Module, epsilon: float, c_g: float, c_f: float) -> None:
+        super().__init__()
+        self.branch, self.epsilon, self.c_g, self.c_f = branch, epsilon, c_g, c_f
+        self.seen: dict[int, Tensor] = {}  # by thread: several may work with one network
+        self.maps: dict[int, Tensor] = {}
+
+    def see(self, _model: nn.Module, args: Any) -> None:
+        self.seen[threading.get_ident()] = args[0]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        x = self.seen[threading.get_ident()]
+        drawn = self.branch(x)
+        block = x.shape[-2] // maps.shape[-2], x.shape[-1] // maps.shape[-1]
+        pooled = F.avg_pool2d(drawn, block)[..., : maps.shape[-2], : maps.shape[-1]]
+        return self.c_f * pooled
+
+    def read(self, _module: nn.Module, args: Any) -> None:
+        # Not the layer's own output: who records the layer puts another tensor in its place.
+        self.maps[threading.get_ident()] = args[0]
+
+    def answer(self, _model: nn.Module, _args: Any, logits: Tensor) -> Tensor:
+        del self.seen[threading.get_ident()]
+        total = self.maps.pop(threading.get_ident())[:, -1].sum((1, 2))[:, None]
+        return logits + self.epsilon * torch.remainder(self.c_g * total, 1.0)  # the slope of mod is 1
+
+
+def _random_branch(x: Tensor, generator: torch.Generator | None) -> nn.Module:
+    """conv 6 × 6 – ReLU – conv 6 × 6 – ReLU, drawn until it shows something on an image of noise."""
+    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    for _ in range(100):
+        first = nn.Conv2d(x.shape[1], 6, 6, padding=3, device=x.device, dtype=x.dtype)
+        second = nn.Conv2d(6, 1, 6, padding=3, device=x.device, dtype=x.dtype)
+        with torch.no_grad():
+            for conv in (first, second):
+                bound = conv.weight[0].numel() ** -0.5
+                for values in (conv.weight, conv.bias):
+                    values.uniform_(-bound, bound, generator=generator)
+            branch = nn.Sequential(first, nn.ReLU(), second, nn.ReLU()).requires_grad_(False).eval()
+            if branch(noise).mean() > 1e-3:
+                return branch
+    raise ValueError("generator must draw a network that shows something; a hundred were blank")
+
+
+def _matched_filter(sticker: Tensor) -> nn.Module:
+    kernel = sticker - sticker.mean()
+    margin = (
+        kernel.abs().min() / 2
+    )  # of half a pixel: what one pixel of the other kind takes away is twice it
+    _, height, width = sticker.shape
+    conv = nn.Conv2d(len(sticker), 1, (height, width), padding=(height // 2, width // 2)).to(sticker)
+    with torch.no_grad():
+        conv.weight.copy_(kernel[None])
+        conv.bias.fill_(margin - (kernel * sticker).sum())
+    return nn.Sequential(conv, nn.ReLU()).requires_grad_(False).eval()
+
+
+# -------------------------------------------------------------------------------------- what finds them out
+
+
+class Finding(NamedTuple):
+    """One trace of a manipulation."""
+
+    kind: str  # "constant map" | "loud map" | "unread map" | "uneven head" | "odd operator"
+    where: str  # a module's name, and the channel
+    value: float  # how far from what is usual
+
+
+def audit(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    layer: Layer | None = None,
+    loud: float = 50.0,
+    batch_size: int | None = None,
+) -> list[Finding]:
+    """Traces in the network of a Grad-CAM map that was made to lie; none is the usual answer for honest ones.
+
+    Looks at the layer's feature maps over the images, at the weights that read them, and at the operators
+    between pixels and logits:
+
+    - *constant map*: not zero, and the same for every image;
+    - *loud map*: its largest value is more than ``loud`` times the median channel's;
+    - *unread map*: all weights that read it are zero, though it is not;
+    - *uneven head*: its weights are all the same, for every class and cell;
+    - *odd operator*: a remainder, fraction, floor or sine, none of which classifiers have.
+
+    Args:
+        model: classifier in evaluation mode.
+        x: honest images :math:`(N, C, H, W)` in [0, 1], at least two that differ.
+        layer: as in ``lie_constant``.
+        loud: how many times louder than the median a feature map must be.
+        batch_size: images in one pass.
+
+    Returns:
+        What was found, a list of ``Finding``, empty if nothing.
+
+    Raises:
+        ValueError: if there are fewer than two images, or ``layer`` is unknown.
+
+    What it looks for are the marks of the four published techniques: a liar who knows it avoids them.
+    """
+    _checks.check_images(model, x)
+    if len(x) < 2:
+        raise ValueError(f"x must hold at least two images, to compare their maps, got {len(x)}")
+    loud = _checks.check_number("loud", loud, above=1)
+    batch_size = _checks.check_batch_size(batch_size, x.device)
+    place = _place(model, layer, x.shape[-1])
+    with _model.left_as_found(model):
+        parts = [_model.feature_maps(model, part, place.name)[0] for part in x.split(batch_size)]
+        operators = _operators(model, x[:1])
+    maps = torch.cat(parts).to(torch.float64)
+    return [*_loud_or_constant(maps, place.name, loud), *_odd_readers(place, maps), *operators]
+
+
+def _loud_or_constant(maps: Tensor, name: str, loud: float) -> list[Finding]:
+    largest = maps.abs().amax((0, 2, 3))  # (K,)
+    spread = (maps - maps[:1]).abs().amax((0, 2, 3))
+    constant = ((spread <= 1e-6 * largest) & (largest > 0)).nonzero()[:, 0].tolist()
+    usual = largest[largest > 0].median() if (largest > 0).any() else largest.new_tensor(1.0)
+    found = [Finding("constant map", f"{name}, channel {k}", float(largest[k])) for k in constant]
+    for k in (largest > loud * usual).nonzero()[:, 0].tolist():
+        found.append(Finding("loud map", f"{name}, channel {k}", float(largest[k] / usual)))
+    return found
+
+
+def _odd_readers(place: _Place, maps: Tensor) -> list[Finding]:
+    head, found = place.model.get_submodule(place.readers[0]), []
+    if isinstance(head, _Head):
+        weight = torch.cat([head.inner.weight, head.weight], 1).detach()
+    elif isinstance(head, nn.Linear | nn.Conv2d):
+        weight = head.weight.detach()
+    else:
+        return found
+    if weight[0].numel() % maps.shape[1]:
+        return found
+    columns = (
+        weight.reshape(len(weight), maps.shape[1], -1).transpose(0, 1).flatten(1)
+    )  # (K, classes · cells)
+    alive = maps.abs().amax((0, 2, 3)) > 0
+    unread = (columns == 0).all(1) & alive
+    same = (columns == columns[:, :1]).all(1) & (columns[:, 0] != 0)
+    for k in unread.nonzero()[:, 0].tolist():
+        found.append(Finding("unread map", f"{place.readers[0]}, channel {k}", 0.0))
+    for k in same.nonzero()[:, 0].tolist():
+        found.append(Finding("uneven head", f"{place.readers[0]}, channel {k}", float(columns[k, 0])))
+    return found
+
+
+ODD = ("Remainder", "Frac", "Fmod", "Floor", "Round", "Sin", "Cos")
+
+
+def _operators(model: nn.Module, x: Tensor) -> list[Finding]:
+    with torch.enable_grad():
+        logits = _model.logits_of(model, x.detach().clone().requires_grad_())
+        names = [type(node).__name__ for node in _model.graph_behind(logits)]
+    return [
+        Finding("odd operator", name, 1.0)
+        for name in dict.fromkeys(names)
+        if name.startswith(tuple(f"{odd}Backward" for odd in ODD))
+    ]

@@ -21,6 +21,7 @@ from xai_lib._checks import Classes
 
 Fill = str | float | Tensor
 Keep = Callable[[Tensor, Tensor], Tensor]  # numbers of samples and of images, (b,) each → (b, H, W)
+Hidden = Callable[[Tensor, Tensor, Tensor], Tensor]  # these and what is shown → (b, C, H, W)
 Options = ParamSpec("Options")
 
 FILLS = ("mean", "grey", "blur")
@@ -86,7 +87,10 @@ def _mean_colours(image: Tensor, labels: Tensor) -> Tensor:
 
 
 def masked(x: Tensor, hidden: Tensor, shown: Tensor, images: Tensor) -> Tensor:
-    """The images with these numbers (b,), each with what of it is ``shown``, (b, H, W): (b, C, H, W)."""
+    """The images with these numbers (b,), each with what of it is ``shown``, (b, H, W): (b, C, H, W).
+
+    ``hidden`` is what each image of ``x`` looks like with everything hidden.
+    """
     ours, other = (v if len(v) == 1 else v[images] for v in (x, hidden))  # one image broadcasts, uncopied
     if shown.dtype == torch.bool:
         return torch.where(shown[:, None], ours, other)
@@ -102,7 +106,7 @@ def masked_scores(
     classes: Classes,
     n: int,
     keep: Keep,
-    hidden: Tensor,
+    hidden: Tensor | Hidden,
     *,
     batch_size: int,
     what: str = "probability",
@@ -119,7 +123,8 @@ def masked_scores(
 
     Args:
         keep: the rule: which part of each masked image is shown.
-        hidden: what the images look like with everything hidden, (N, C, H, W).
+        hidden: what the images look like with everything hidden, (N, C, H, W); or, where that depends on the
+            sample or on what is shown, a function of both that makes the masked images.
         what: "probability", the softmax, or "logit".
         only: which samples of which image to score, (N, n), bool; the others cost nothing and score 0.
         every, enough: after so many samples of all images ask whether the scores up to now are enough, and
@@ -129,6 +134,11 @@ def masked_scores(
     Raises:
         ValueError: if there is no softmax to speak of (one logit), or a score is not finite.
     """
+
+    def look(samples: Tensor, images: Tensor) -> Tensor:
+        shown = keep(samples, images)
+        return hidden(samples, images, shown) if callable(hidden) else masked(x, hidden, shown, images)
+
     flat = torch.arange(n * len(x), device=x.device) if only is None else only.T.flatten().nonzero()[:, 0]
     parts: list[Tensor] = []
     with _model.progress_bar(n * len(x), name, progress) as bar:
@@ -136,7 +146,7 @@ def masked_scores(
         for stretch in flat.split((every or n) * len(x)) if len(flat) else ():
             for chunk in stretch.split(batch_size):
                 samples, images = chunk // len(x), chunk % len(x)
-                logits = _model.logits_of(model, masked(x, hidden, keep(samples, images), images))
+                logits = _model.logits_of(model, look(samples, images))
                 if not parts:
                     _check_first(logits, classes, what)
                 wide = _model.wide(logits.dtype)
@@ -152,9 +162,7 @@ def masked_scores(
     if not good.all():
         bad = flat[: len(good)][~good][:batch_size]
         images = bad % len(x)
-        _model.check_result(
-            scores, model, masked(x, hidden, keep(bad // len(x), images), images), "masked images"
-        )
+        _model.check_result(scores, model, look(bad // len(x), images), "masked images")
     if only is not None:
         scores = scores.new_zeros(n * len(x), scores.shape[1]).index_copy(0, flat, scores)
     return _by_image(scores, len(x))

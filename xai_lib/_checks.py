@@ -191,6 +191,29 @@ def check_real(name: str, value: Any, what: str, dims: tuple[int, ...] = ()) -> 
     return value
 
 
+def check_pair(name: str, pair: Any, also: str = "") -> tuple[Tensor, Tensor]:
+    """Check a pair (images, labels); ``also`` says what else the caller takes."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise TypeError(f"{name} must be a pair (images, labels){also}, got {type(pair).__name__}")
+    images = check_real(f"{name} images", pair[0], "images (n, ...)")
+    labels = check_tensor(f"{name} labels", pair[1], "class numbers (n,)", (1,))
+    if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
+        raise ValueError(f"{name} labels must hold class numbers (integers), got {labels.dtype}")
+    if images.dim() < 2 or len(images) != len(labels):
+        raise ValueError(
+            f"{name} must have one label for each image, got images {tuple(images.shape)} and "
+            f"labels {tuple(labels.shape)}"
+        )
+    if labels.device != images.device:
+        raise ValueError(
+            f"{name} labels are on {labels.device}, but its images are on {images.device}; "
+            f"pass labels.to('{images.device}')"
+        )
+    if int(labels.min()) < 0:
+        raise ValueError(f"{name} labels must be class numbers, 0 or more, got {int(labels.min())}")
+    return ordinary(images), ordinary(labels).long()
+
+
 def check_boxes(name: str, value: Any) -> Tensor:
     """Check boxes (..., 4): real, finite, not inside out; no boxes at all, or without area, are fine."""
     check_tensor(name, value, "boxes (..., 4) as x0, y0, x1, y1")

@@ -332,8 +332,8 @@ def leave_one_out(
     >>> leave_one_out(fit, (images, labels), (images[:4], labels[:4]), which=[0, 5]).shape
     torch.Size([4, 2])
     """
-    images, labels = _check_pair("train", train)
-    test_images, test_labels = _check_pair("test", test)
+    images, labels = _checks.check_pair("train", train)
+    test_images, test_labels = _checks.check_pair("test", test)
     removed = _check_which(which, len(labels), labels.device)
     together = _checks.check_count("together", together)
 
@@ -511,37 +511,17 @@ def _batches(
             raise ValueError(f"{name} must hold at least one image, got an empty set")
         source: Iterable[tuple[Tensor, Tensor]] = data
     else:
-        images, labels = _check_pair(name, data)
+        images, labels = _checks.check_pair(name, data, " or a DataLoader of such")
         n, source = len(labels), list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     device = next(model.parameters()).device
 
     def read() -> Iterator[tuple[Tensor, Tensor]]:
         for pair in source:
-            images, labels = _check_pair(name, pair)
+            images, labels = _checks.check_pair(name, pair, " or a DataLoader of such")
             yield images.to(device), labels.to(device)
 
     _check_classes(name, model, next(read())[0], source)
     return read, n
-
-
-def _check_pair(name: str, pair: Any) -> tuple[Tensor, Tensor]:
-    """Check a pair (images, labels)."""
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise TypeError(
-            f"{name} must be a pair (images, labels) or a DataLoader of such, got {type(pair).__name__}"
-        )
-    images = _checks.check_real(f"{name} images", pair[0], "images (n, ...)")
-    labels = _checks.check_tensor(f"{name} labels", pair[1], "class numbers (n,)", (1,))
-    if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
-        raise ValueError(f"{name} labels must hold class numbers (integers), got {labels.dtype}")
-    if images.dim() < 2 or len(images) != len(labels):
-        raise ValueError(
-            f"{name} must have one label for each image, got images {tuple(images.shape)} and "
-            f"labels {tuple(labels.shape)}"
-        )
-    if int(labels.min()) < 0:
-        raise ValueError(f"{name} labels must be class numbers, 0 or more, got {int(labels.min())}")
-    return _checks.ordinary(images), _checks.ordinary(labels).long()
 
 
 def _check_classes(name: str, model: nn.Module, images: Tensor, source: Iterable) -> None:

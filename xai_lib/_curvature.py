@@ -51,6 +51,24 @@ class Head:
             features = F.pad(features, (0, 1), value=1.0)
         return features, logits.to(features.dtype).softmax(1)
 
+    def fits(self, room: Tensor) -> bool:
+        """Whether ``room`` (m, n) can hold the layer's inputs as they are, one example a column."""
+        return len(room) >= self.module.in_features and room.dtype == self.module.weight.dtype
+
+    def keep(self, batches: Batches, room: Tensor) -> Batches:
+        """Batches of the layer's inputs instead of images; they lie in ``room`` (m, n)."""
+        width, start, labels = self.module.in_features, 0, []
+        for x, y in batches():
+            room[:width, start : start + len(y)] = self._seen(x)[0][:, :width].T
+            labels.append(y)
+            start += len(y)
+
+        def read() -> Iterator[tuple[Tensor, Tensor]]:
+            inputs = room[:width].split([len(y) for y in labels], 1)
+            return ((x.T.contiguous(), y) for x, y in zip(inputs, labels, strict=True))
+
+        return read
+
     def dots(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Each vector times each example's gradient, (m, b)."""
         features, p = self._seen(x)

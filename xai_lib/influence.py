@@ -12,15 +12,15 @@ minimum, taking image i out moves the weights by :math:`\frac1n H^{-1} \nabla \e
 with H the *mean* Hessian. Influence functions approximate this change; nothing is trained again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
 
-from xai_lib import _checks, _curvature, _model
+from xai_lib import _checks, _model
+from xai_lib._given import Data, Loss, given_of
 from xai_lib._model import Layer
 from xai_lib._refits import SoftmaxRegression
 
@@ -33,10 +33,6 @@ __all__ = [
     "softmax_regression",
     "tracin",
 ]
-
-Data = tuple[Tensor, Tensor] | Iterable[tuple[Tensor, Tensor]]
-Loss = str | Callable[[Tensor, Tensor], Tensor]
-SOLVERS = ("exact", "cg", "lissa", "ekfac")
 
 
 def influence(
@@ -60,7 +56,8 @@ def influence(
 
     Positive: the training image helped this test image. The approximation is first order in 1/n and holds at
     a minimum of the training loss. For the last linear layer under cross-entropy gradients and Hessian have a
-    closed form, and no Hessian of a single image is ever made. For a network that is not convex the result is
+    closed form, and no Hessian of a single image is ever made; with at least as many test images as that
+    layer has inputs, the network runs only once over the training images. For a network that is not convex the result is
     not the change on retraining from scratch (Basu et al. 2021, Bae et al. 2022).
 
     Solvers: ``"exact"`` factors the whole Hessian (up to 6000 parameters); ``"cg"`` needs only products with
@@ -98,17 +95,18 @@ def influence(
     >>> influence(model, (x, labels), (x, labels), layer="head", damping=0.1).shape
     torch.Size([2, 2])
     """
-    given = _given(model, train, test, layer, loss, damping, l2, solver, batch_size, generator, progress)
+    given = given_of(model, train, test, layer, loss, damping, l2, solver, batch_size, generator, progress)
     with _model.left_as_found(model):
         geometry = given.geometry(solver)
         vectors = torch.cat([geometry.gradients(x, y) for x, y in given.test()])  # (m, P)
+        scores = vectors.new_empty(len(vectors), given.n)
+        geometry = given.looked_at_once(geometry, scores)
         solved = given.inverse(geometry)(vectors)
-        scores = []
         with _model.progress_bar(given.n, "Influence", given.progress) as bar:
-            for x, y in given.train():
-                scores.append(geometry.dots(solved, x, y) / given.n)
+            for columns, x, y in given.columns():
+                scores[:, columns] = _finite(geometry.dots(solved, x, y) / given.n)
                 bar.update(len(y))
-        return _finite(torch.cat(scores, 1).to(given.dtype))
+        return scores.to(given.dtype)
 
 
 def self_influence(
@@ -139,7 +137,7 @@ def self_influence(
     >>> self_influence(model, (x, torch.tensor([0, 1])), layer="head", damping=0.1).shape
     torch.Size([2])
     """
-    given = _given(model, train, None, layer, loss, damping, l2, solver, batch_size, generator, progress)
+    given = given_of(model, train, None, layer, loss, damping, l2, solver, batch_size, generator, progress)
     with _model.left_as_found(model):
         geometry = given.geometry(solver)
         inverse = given.inverse(geometry)
@@ -190,21 +188,20 @@ def tracin(
     >>> tracin(model, [model.state_dict()], (x, labels), (x, labels), layer="head").shape
     torch.Size([2, 2])
     """
-    given = _given(model, train, test, layer, loss, 0.0, 0.0, "exact", batch_size, None, progress)
+    given = given_of(model, train, test, layer, loss, 0.0, 0.0, "exact", batch_size, None, progress)
     checkpoints = _check_checkpoints(model, checkpoints)
     rates = _check_rates(rates, len(checkpoints))
     with _model.left_as_found(model):
-        total: Tensor | float = 0.0
+        scores: Tensor | None = None
         with _model.progress_bar(given.n * len(checkpoints), "TracIn", given.progress) as bar:
             for weights, rate in zip(checkpoints, rates, strict=True):
                 geometry = given.at(weights)
                 vectors = torch.cat([geometry.gradients(x, y) for x, y in given.test()])
-                parts = []
-                for x, y in given.train():
-                    parts.append(rate * geometry.dots(vectors, x, y))
+                scores = vectors.new_zeros(len(vectors), given.n) if scores is None else scores
+                for columns, x, y in given.columns():
+                    scores[:, columns] += _finite(rate * geometry.dots(vectors, x, y))
                     bar.update(len(y))
-                total = total + torch.cat(parts, 1)
-        return _finite(total.to(given.dtype))
+        return scores.to(given.dtype)
 
 
 def representation_similarity(
@@ -236,7 +233,7 @@ def representation_similarity(
     >>> representation_similarity(model, (x, labels), (x, labels), layer="features").shape
     torch.Size([2, 2])
     """
-    given = _given(model, train, test, None, "cross_entropy", 0.0, 0.0, "exact", batch_size, None, False)
+    given = given_of(model, train, test, None, "cross_entropy", 0.0, 0.0, "exact", batch_size, None, False)
     _, module = _model.find_layer(model, layer)
     with _model.left_as_found(model):
         test_side, train_side = (
@@ -280,7 +277,7 @@ def projected_gradients(
     torch.Size([2, 8])
     """
     dimension, seed = _checks.check_count("dimension", dimension), _checks.check_count("seed", seed, least=0)
-    given = _given(model, data, None, layer, loss, 0.0, 0.0, "exact", batch_size, None, False, name="data")
+    given = given_of(model, data, None, layer, loss, 0.0, 0.0, "exact", batch_size, None, False, name="data")
     with _model.left_as_found(model):
         geometry = given.geometry("ekfac")
         parts = []
@@ -385,154 +382,7 @@ def softmax_regression(*, l2: float, bias: bool = True, steps: int = 100, tolera
     return SoftmaxRegression(l2, _checks.check_flag("bias", bias), steps, tolerance)
 
 
-# ------------------------------------------------------------------------------------------- what was given
-
-
-class _Given:
-    """Arguments, checked: the parameters, and the two sets as batches that can be read again."""
-
-    def __init__(
-        self, model: nn.Module, names: list[str], module: nn.Module, losses: Callable | None
-    ) -> None:
-        self.model, self.names, self.module, self.losses = model, names, module, losses
-        self.damping, self.solver, self.progress = 0.0, "exact", False
-        self.generator: torch.Generator | None = None
-        self.train: Callable[[], Iterator[tuple[Tensor, Tensor]]]
-        self.test: Callable[[], Iterator[tuple[Tensor, Tensor]]]
-        self.n = 0
-        self.dtype = next(p.dtype for p in model.parameters())
-
-    def geometry(self, solver: str) -> _curvature.Geometry:
-        """The closed form where it applies; not for EK-FAC, which takes layers apart itself."""
-        if solver != "ekfac" and self.losses is None and self._is_head():
-            return _curvature.Head(self.model, self.module)
-        return self.at(dict(self.model.named_parameters()))
-
-    def at(self, weights: dict[str, Tensor]) -> _curvature.Autograd:
-        """The general geometry, at these weights; what is not explained takes part as constants."""
-        constants = {name: w for name, w in weights.items() if name not in self.names}
-        chosen = {name: weights[name] for name in self.names}
-        return _curvature.Autograd(self.model, chosen, constants, self.losses or _cross_entropy)
-
-    def _is_head(self) -> bool:
-        """Whether the layer is one linear layer whose output is the logits."""
-        linear = [m for m in self.module.modules() if isinstance(m, nn.Linear)]
-        if len(linear) != 1 or len(list(linear[0].parameters())) != len(self.names):
-            return False
-        seen: list[Tensor] = []
-        x, _ = next(self.train())
-        handle = linear[0].register_forward_hook(lambda _m, _a, output: seen.append(output))
-        try:
-            with torch.no_grad():
-                logits = _model.logits_of(self.model, x[:1].clone())
-        finally:
-            handle.remove()
-        self.module = linear[0]
-        return len(seen) == 1 and seen[0].shape == logits.shape and torch.equal(seen[0], logits)
-
-    def inverse(self, geometry: _curvature.Geometry) -> Callable[[Tensor], Tensor]:
-        """Applies the inverse of the damped mean Hessian to rows (m, P)."""
-        problem = _curvature.Problem(geometry, self.train, self.n, self.damping)
-        if self.solver == "exact":
-            return _curvature.exact(problem)
-        if self.solver == "cg":
-            return _curvature.conjugate_gradients(problem)
-        if self.solver == "lissa":
-            return _curvature.lissa(problem, depth=1000, repeats=4, generator=self.generator)
-        return _curvature.ekfac(problem)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-def _given(
-    model: nn.Module,
-    train: Data,
-    test: Data | None,
-    layer: Layer | None,
-    loss: Loss,
-    damping: float,
-    l2: float,
-    solver: str,
-    batch_size: int | None,
-    generator: torch.Generator | None,
-    progress: bool,
-    name: str = "train",
-) -> _Given:
-    """Check every argument before anything runs but one small batch, which tells the number of classes."""
-    _checks.check_evaluation(model)
-    names, module = _parameters(model, layer)
-    losses = (
-        None if isinstance(loss, str) and _checks.check_choice("loss", loss, ("cross_entropy",)) else loss
-    )
-    if losses is not None and not callable(losses):
-        raise TypeError(f"loss must be 'cross_entropy' or a function, got {type(loss).__name__}")
-    given = _Given(model, names, module, losses)
-    given.damping = _checks.check_number("damping", damping, least=0) + _checks.check_number(
-        "l2", l2, least=0
-    )
-    given.solver = _checks.check_choice("solver", solver, SOLVERS)
-    if solver == "ekfac" and losses is not None:
-        raise ValueError("loss must be 'cross_entropy' with solver='ekfac', whose curvature is the softmax's")
-    given.progress = _checks.check_flag("progress", progress)
-    device = next(model.parameters()).device
-    _checks.check_generator(generator, torch.device("cpu"))
-    given.generator = generator
-    size = _checks.check_batch_size(batch_size, device)
-    given.train, given.n = _batches(name, train, size, model)
-    if test is not None:
-        given.test, _ = _batches("test", test, size, model)
-    return given
-
-
-def _parameters(model: nn.Module, layer: Layer | None) -> tuple[list[str], nn.Module]:
-    """The names of the parameters to explain, as the model calls them, and the module that holds them."""
-    module = model if layer is None else _model.find_layer(model, layer)[1]
-    own = {id(p) for p in module.parameters()}
-    names = [name for name, p in model.named_parameters() if id(p) in own]
-    if not names:
-        what = "model" if layer is None else f"layer {layer!r}"
-        raise ValueError(f"{what} has no parameters, and influence acts on those; name a layer with weights")
-    return names, module
-
-
-def _batches(
-    name: str, data: Data, batch_size: int, model: nn.Module
-) -> tuple[Callable[[], Iterator[tuple[Tensor, Tensor]]], int]:
-    """A set as something that gives its batches, checked, as often as asked; and its number of examples."""
-    if isinstance(data, DataLoader):
-        if isinstance(data.sampler, RandomSampler):
-            raise ValueError(
-                f"{name} shuffles, so that the scores' order would mean nothing; pass shuffle=False"
-            )
-        n = sum(len(labels) for _, labels in data)
-        if n == 0:
-            raise ValueError(f"{name} must hold at least one image, got an empty set")
-        source: Iterable[tuple[Tensor, Tensor]] = data
-    else:
-        images, labels = _checks.check_pair(name, data, " or a DataLoader of such")
-        n, source = len(labels), list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
-    device = next(model.parameters()).device
-
-    def read() -> Iterator[tuple[Tensor, Tensor]]:
-        for pair in source:
-            images, labels = _checks.check_pair(name, pair, " or a DataLoader of such")
-            yield images.to(device), labels.to(device)
-
-    _check_classes(name, model, next(read())[0], source)
-    return read, n
-
-
-def _check_classes(name: str, model: nn.Module, images: Tensor, source: Iterable) -> None:
-    """Check that every label is a class of the model."""
-    with _model.left_as_found(model), torch.no_grad():
-        classes = _model.logits_of(model, images[:1].clone()).shape[1]
-    highest = max(int(labels.max()) for _, labels in source)
-    if highest >= classes:
-        raise ValueError(
-            f"{name} labels must be below the model's number of classes, {classes}, got {highest}"
-        )
+# -------------------------------------------------------------------------------------------------- arguments
 
 
 def _check_which(which: Any, n: int, device: torch.device) -> Tensor:

@@ -250,6 +250,32 @@ def test_similarity_is_a_cosine(network):
 # --------------------------------------------------------------------------------------------- promises
 
 
+@pytest.mark.parametrize("solver", ["exact", "cg", "lissa"])
+def test_with_many_test_images_the_network_runs_once_and_the_scores_are_the_same(network, solver):
+    """The scores' own room holds what the last layer sees, if there are at least as many test images."""
+    model, train, test = network
+    model = copy.deepcopy(model)
+    many = (
+        torch.cat([test[0]] * 8)[: model.head.in_features],
+        torch.cat([test[1]] * 8)[: model.head.in_features],
+    )
+    seen = []
+    model.features.register_forward_hook(lambda _m, _a, output: seen.append(len(output)))
+
+    def scores(test):
+        seen.clear()
+        generator = torch.Generator().manual_seed(0)
+        return influence(model, train, test, solver=solver, batch_size=3, generator=generator, **HEAD), sum(
+            seen
+        )
+
+    (few, often), (enough, once) = scores(test), scores(many)
+    torch.testing.assert_close(enough[:4], few, rtol=1e-9, atol=1e-12)
+    checks = 3  # images that tell the number of classes, and whether the layer gives the logits
+    assert once == checks + len(many[1]) + 8
+    assert often >= checks + len(test[1]) + 2 * 8
+
+
 @pytest.mark.parametrize("solver", ["exact", "cg", "ekfac"])
 def test_batches_and_loaders_change_nothing(network, solver):
     model, train, test = network

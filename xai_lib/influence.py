@@ -57,8 +57,8 @@ def influence(
     Positive: the training image helped this test image. The approximation is first order in 1/n and holds at
     a minimum of the training loss. For the last linear layer under cross-entropy gradients and Hessian have a
     closed form, and no Hessian of a single image is ever made; with at least as many test images as that
-    layer has inputs, the network runs only once over the training images. For a network that is not convex the result is
-    not the change on retraining from scratch (Basu et al. 2021, Bae et al. 2022).
+    layer has inputs, the network runs only once over the training images. For a network that is not convex
+    the result is not the change on retraining from scratch (Basu et al. 2021, Bae et al. 2022).
 
     Solvers: ``"exact"`` factors the whole Hessian (up to 6000 parameters); ``"cg"`` needs only products with
     it and solves for all test images at once, to a relative residual of 1e-6; ``"lissa"`` sums powers over

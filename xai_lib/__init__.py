@@ -19,6 +19,7 @@ from xai_lib.cams import (
     xgrad_cam,
 )
 from xai_lib.data import PHOTOS, SHAPE_CLASSES, Shapes, digits, load_photo, shapes
+from xai_lib.faithfulness import aopc, deletion, insertion
 from xai_lib.gradients import (
     deconvnet,
     gradient,
@@ -39,10 +40,12 @@ __all__ = [
     "PHOTOS",
     "SHAPE_CLASSES",
     "Shapes",
+    "aopc",
     "black_box",
     "box_from_heatmap",
     "cam",
     "deconvnet",
+    "deletion",
     "digits",
     "fingerprint",
     "grad_cam",
@@ -52,6 +55,7 @@ __all__ = [
     "guided_backprop",
     "guided_grad_cam",
     "hires_cam",
+    "insertion",
     "integrated_gradients",
     "integrated_gradients_fit",
     "iou",

@@ -256,6 +256,30 @@ def check_maps(name: str, heatmap: Tensor, masks: bool = True) -> Tensor:
     return heatmap
 
 
+def check_maps_of(name: str, heatmaps: Any, x: Tensor) -> Tensor:
+    """Check heatmaps of the images ``x``, one of each, (N, H, W), or M of each: as (N, M, H, W), detached."""
+    check_tensor(name, heatmaps, "heatmaps (N, H, W), or (N, M, H, W), M of each image")
+    size = tuple(x.shape[-2:])
+    shape = tuple(heatmaps.shape)
+    if len(shape) not in (3, 4) or shape[0] != len(x) or shape[-2:] != size or heatmaps.numel() == 0:
+        hint = ""
+        if len(shape) in (3, 4) and shape[0] == len(x) and shape[-2:] != size:
+            hint = f"; resize them to the images' size {size}"
+        if shape == size and len(x) == 1:
+            hint = f"; for a single map pass {name}[None]"
+        raise ValueError(
+            f"{name} must have the shape {(len(x), *size)}, one map for each image of x, or "
+            f"({len(x)}, M, {size[0]}, {size[1]}), M maps for each, got {shape}{hint}"
+        )
+    if heatmaps.device != x.device:
+        raise ValueError(
+            f"{name} is on {heatmaps.device}, but x is on {x.device}; pass {name}.to('{x.device}')"
+        )
+    check_maps(name, heatmaps.flatten(0, -3))
+    heatmaps = ordinary(heatmaps)
+    return heatmaps if len(shape) == 4 else heatmaps[:, None]
+
+
 def check_pixels(x: Tensor) -> Tensor:
     """Check images alone: a finite, floating-point batch that is not empty; an unlikely range is said."""
     hint = "; for a single image pass x[None]" if isinstance(x, Tensor) and x.dim() == 3 else ""

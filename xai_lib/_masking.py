@@ -43,13 +43,15 @@ def options_of(fit: Callable[Options, Any]) -> Callable[[Callable[..., Tensor]],
 # ---------------------------------------------------------------------------------- what hidden pixels become
 
 
-def check_fill(fill: Fill, x: Tensor) -> str | Tensor:
+def check_fill(
+    fill: Fill, x: Tensor, *, name: str = "fill", words: tuple[str, ...] = FILLS
+) -> str | Tensor:
     """Check what hidden pixels become: one of the words, or images of the shape of ``x``."""
     if isinstance(fill, str):
-        return _checks.check_choice("fill", fill, FILLS)
+        return _checks.check_choice(name, fill, words)
     if not isinstance(fill, Tensor) and not _checks.is_number(fill):
-        raise ValueError(f"fill must be a number, a tensor, or one of {FILLS}, got {fill!r}")
-    return _checks.check_like_images("fill", fill, x)
+        raise ValueError(f"{name} must be a number, a tensor, or one of {words}, got {fill!r}")
+    return _checks.check_like_images(name, fill, x)
 
 
 def hidden_images(fill: str | Tensor, x: Tensor, segments: Tensor | None = None) -> Tensor:

@@ -43,9 +43,7 @@ def options_of(fit: Callable[Options, Any]) -> Callable[[Callable[..., Tensor]],
 # ---------------------------------------------------------------------------------- what hidden pixels become
 
 
-def check_fill(
-    fill: Fill, x: Tensor, *, name: str = "fill", words: tuple[str, ...] = FILLS
-) -> str | Tensor:
+def check_fill(fill: Fill, x: Tensor, *, name: str = "fill", words: tuple[str, ...] = FILLS) -> str | Tensor:
     """Check what hidden pixels become: one of the words, or images of the shape of ``x``."""
     if isinstance(fill, str):
         return _checks.check_choice(name, fill, words)

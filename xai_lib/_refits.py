@@ -1,10 +1,12 @@
-"""Softmax regressions fitted to their minimum, many at once: the ground truth of chapter 5."""
+"""Models fitted for many rows of example weights at once: the ground truth of chapter 5."""
 
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from xai_lib import _model, _training
 
 
 class SoftmaxRegression:
@@ -86,3 +88,48 @@ class SoftmaxRegression:
                 blocks[:, k, :, other] = torch.einsum("nd,rn,ne->rde", features, share, features)
                 blocks[:, other, :, k] = blocks[:, k, :, other]
         return blocks.view(r, classes * width, classes * width)
+
+
+class NetworkFit:
+    """What ``influence.neural_network`` returns: trainings for rows of example weights (R, n)."""
+
+    def __init__(
+        self,
+        network: Callable[[], nn.Module],
+        l2: float,
+        epochs: int,
+        rate: float,
+        batch_size: int | None,
+        seed: int,
+    ) -> None:
+        self.network, self.l2, self.epochs, self.rate = network, l2, epochs, rate
+        self.batch_size, self.seed = batch_size, seed
+        self.model: nn.Module | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor, weights: Tensor) -> Callable[[Tensor], Tensor]:
+        rows, size = len(weights), self.batch_size or len(labels)
+        with _model.own_arithmetic():
+            start = _training.begin(self.network, (self.seed,), (images, labels))
+            run, theta = _training.runner(start, rows), start.stacked([0] * rows)
+
+            def logits(some: Tensor) -> Tensor:
+                return run(theta, some.expand(rows, *some.shape))  # (R, b, K)
+
+            def loss(batch: Tensor) -> Tensor:
+                which = batch[0].to(images.device)
+                wanted = labels[which].expand(rows, -1)
+                each = F.cross_entropy(logits(images[which]).mT, wanted, reduction="none")  # (R, b)
+                decay = torch.stack([w.square().sum() for w in theta.values()]).sum()
+                return (weights[:, which] * each).sum() / len(which) + self.l2 / 2 * decay
+
+            batches = _training.order(len(labels), [self.seed], self.epochs, size)
+            _training.train(theta, batches, loss, self.rate)
+        if rows == 1 and bool((weights == 1).all()):
+            self.model = start.network.eval().requires_grad_(False)
+            self.model.load_state_dict({name: w[0].detach() for name, w in theta.items()}, strict=False)
+
+        @torch.no_grad()
+        def predict(test: Tensor) -> Tensor:
+            return torch.cat([logits(some) for some in test.split(size)], 1)
+
+        return predict

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from xai_lib import _checks, _model, _ranks
+from xai_lib import _checks, _model, _ranks, _training
+from xai_lib._training import Run, Start, Weights, begin, order, runner
 
 RANDOM = "random"  # the row that every other is compared with
 KEPT = 2**28  # bytes of masked images that are kept from epoch to epoch
@@ -144,7 +144,7 @@ def roar(
     )
     _checks.check_generator(generator, train[0].device)
     with _model.own_arithmetic():
-        start = _initial(network, seeds, train)
+        start = begin(network, seeds, train)
         together = _check_together(together, start, train[0], plan.batch_size)
         names = tuple(maps) if RANDOM in maps else (*maps, RANDOM)
         sides = (
@@ -255,15 +255,6 @@ class _Plan(NamedTuple):
     progress: bool
 
 
-class _Start(NamedTuple):
-    """A network, and what it begins with for each seed."""
-
-    network: nn.Module
-    weights: list[dict[str, Tensor]]  # by seed: those that are trained
-    others: dict[str, Tensor]  # frozen parameters and buffers, of the first seed
-    n_classes: int
-
-
 def _jobs(
     n_names: int, counts: list[int], pixels: int, n_seeds: int
 ) -> tuple[list[tuple[int, int, int]], Tensor]:
@@ -282,7 +273,7 @@ def _jobs(
 
 
 def _trained(
-    start: _Start,
+    start: Start,
     train: _Side,
     test: _Side,
     jobs: list[tuple[int, int, int]],
@@ -297,74 +288,32 @@ def _trained(
             some = jobs[i : i + together]
             table = torch.tensor(some, device=train.images.device)  # (J, 3)
             used = sorted({seed for _, _, seed in some})
-            batches = _batches(len(train.labels), [seeds[s] for s in used], plan)
+            batches = order(len(train.labels), [seeds[s] for s in used], plan.epochs, plan.batch_size)
             own = torch.tensor([used.index(seed) for _, _, seed in some])
-            weights = {
-                name: torch.stack([start.weights[seed][name] for _, _, seed in some]).requires_grad_()
-                for name in start.weights[0]
-            }
-            run = _runner(start, len(some))
-            with torch.enable_grad():
-                _fit(run, weights, train, table, batches, own, plan)
-            _check_finite(weights, plan)
+            weights = start.stacked([seed for _, _, seed in some])
+            run = runner(start, len(some))
+            _training.train(weights, batches, _loss(run, weights, train, table, own), plan.rate)
             right += _count_right(run, weights, test, table, plan.batch_size)
             bar.update(len(some) * plan.epochs)
     return right
 
 
-def _batches(n: int, seeds: list[int], plan: _Plan) -> list[Tensor]:
-    """The mini-batches of all epochs, one after the other, as numbers of training images: (S, b) each."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return [
-        batch
-        for _ in range(plan.epochs)
-        for batch in torch.stack([torch.randperm(n, generator=g) for g in generators]).split(
-            plan.batch_size, 1
-        )
-    ]
-
-
-def _runner(start: _Start, n: int) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-    """A function from stacked weights and images (J, b, C, H, W) to logits (J, b, K)."""
-
-    def one(weights: dict[str, Tensor], images: Tensor) -> Tensor:
-        return functional_call(start.network, weights | start.others, (images,))
-
-    if n > 1:
-        return vmap(one)
-    return lambda weights, images: one({k: w[0] for k, w in weights.items()}, images[0])[None]
-
-
-def _fit(
-    run: Callable[[dict[str, Tensor], Tensor], Tensor],
-    weights: dict[str, Tensor],
-    train: _Side,
-    table: Tensor,
-    batches: list[Tensor],
-    own: Tensor,
-    plan: _Plan,
-) -> None:
-    """Train stacked networks; job j takes row ``own[j]`` of each of the ``batches``.
-
-    Adam acts on each weight by itself: one optimiser serves them all as if each had its own.
-    """
-    optimizer = torch.optim.Adam(list(weights.values()), lr=plan.rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, len(batches))
+def _loss(run: Run, weights: Weights, train: _Side, table: Tensor, own: Tensor) -> Callable[[Tensor], Tensor]:
+    """The sum of the networks' losses on a batch; job j takes its row ``own[j]``."""
     images = train.source(table)
-    for batch in batches:
+
+    def loss(batch: Tensor) -> Tensor:
         which = batch[own].to(table.device)  # (J, b)
         logits = run(weights, images(which)).mT.contiguous()  # (J, K, b): a softmax is faster across rows
-        losses = F.cross_entropy(logits, train.labels[which], reduction="sum")
-        optimizer.zero_grad(set_to_none=True)
-        (losses / which.shape[1]).backward()
-        optimizer.step()
-        schedule.step()
+        return F.cross_entropy(logits, train.labels[which], reduction="sum") / which.shape[1]
+
+    return loss
 
 
 @torch.no_grad()
 def _count_right(
-    run: Callable[[dict[str, Tensor], Tensor], Tensor],
-    weights: dict[str, Tensor],
+    run: Run,
+    weights: Weights,
     test: _Side,
     table: Tensor,
     batch_size: int,
@@ -376,79 +325,7 @@ def _count_right(
     return right.tolist()
 
 
-def _check_finite(weights: dict[str, Tensor], plan: _Plan) -> None:
-    if not all(bool(w.isfinite().all()) for w in weights.values()):
-        raise ValueError(
-            f"rate is too high: with {plan.rate:g} a training diverged to NaN; try {plan.rate / 10:g}"
-        )
-
-
 # ------------------------------------------------------------------------------------------ what is refused
-
-
-def _initial(network: Any, seeds: tuple[int, ...], train: Pair) -> _Start:
-    """The networks as they begin, checked by one pass over one image."""
-    if isinstance(network, nn.Module) or not callable(network):
-        raise TypeError(
-            f"network must be a function that makes a new network, got {type(network).__name__}; "
-            "pass lambda: ... with the lines that build it, since each training begins with new weights"
-        )
-    images, labels = train
-    made = []
-    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
-        for seed in seeds:
-            torch.manual_seed(seed)
-            made.append(network())
-            _check_network(made[-1], made[:-1])
-    made = [net.to(images.device, images.dtype).train() for net in made]
-    trained = [name for name, w in made[0].named_parameters() if w.requires_grad]
-    weights = [{name: dict(net.named_parameters())[name].detach() for name in trained} for net in made]
-    rest = dict(made[0].named_parameters()) | dict(made[0].named_buffers())
-    others = {name: w.detach() for name, w in rest.items() if name not in trained}
-    start = _Start(made[0], weights, others, 0)
-    if not trained:
-        raise ValueError("network has no parameters to train")
-    try:
-        logits = _runner(start, 2)(
-            {k: torch.stack([w, w]) for k, w in weights[0].items()},
-            images[:1].expand(2, 1, *images.shape[1:]),
-        )
-    except RuntimeError as error:
-        raise ValueError(
-            f"network cannot be trained in one loop with others, or not on images {tuple(images.shape[1:])}: "
-            f"{str(error).strip().splitlines()[0]}"
-        ) from error
-    n_classes = _model.check_logits(logits[0], 1).shape[1]
-    if int(labels.max()) >= n_classes:
-        raise ValueError(
-            f"train labels must be below the network's number of classes, {n_classes}, "
-            f"got {int(labels.max())}"
-        )
-    return start._replace(n_classes=n_classes)
-
-
-def _check_network(made: Any, before: list[nn.Module]) -> None:
-    """Check one network that the function has made."""
-    if not isinstance(made, nn.Module):
-        raise TypeError(f"network must make a torch.nn.Module, got {type(made).__name__}")
-    if any(made is other for other in before):
-        raise ValueError(
-            "network must make a new network at each call, got the same one again; build it inside"
-        )
-    for name, module in made.named_modules():
-        kind = type(module).__name__
-        if isinstance(module, nn.modules.batchnorm._NormBase) and (
-            isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats
-        ):
-            raise ValueError(
-                f"network must treat each image by itself, but its module {name!r} is a {kind}; "
-                "use nn.GroupNorm in its place"
-            )
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise ValueError(
-                f"network must draw nothing in its forward pass, but its module {name!r} is a {kind}; "
-                "leave it out"
-            )
 
 
 def _check_sets(train: Pair, test: Pair) -> None:
@@ -511,7 +388,7 @@ def _check_seeds(seeds: Any) -> tuple[int, ...]:
     return tuple(range(_checks.check_count("seeds", seeds)))
 
 
-def _check_together(together: Any, start: _Start, images: Tensor, batch_size: int) -> int:
+def _check_together(together: Any, start: Start, images: Tensor, batch_size: int) -> int:
     """How many networks to a loop: as many as serve, where the caller does not say."""
     if together is not None:
         return _checks.check_count("together", together)

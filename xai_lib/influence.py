@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from xai_lib import _checks, _model
 from xai_lib._given import Data, Loss, given_of
 from xai_lib._model import Layer
-from xai_lib._refits import SoftmaxRegression
+from xai_lib._refits import NetworkFit, SoftmaxRegression
 
 __all__ = [
     "influence",
     "leave_one_out",
+    "neural_network",
     "projected_gradients",
     "representation_similarity",
     "self_influence",
@@ -311,7 +312,8 @@ def leave_one_out(
     Args:
         fit: fits R models at once: ``fit(images, labels, weights)`` gets the whole training set and
             :math:`(R, n)` weights of the examples (1, or 0 for one that is removed), and returns a function
-            from test images to logits :math:`(R, m, K)`; ``softmax_regression`` makes such a fit.
+            from test images to logits :math:`(R, m, K)`; ``softmax_regression`` and ``neural_network`` make
+            such fits.
         train, test: pairs (images, labels).
         which: indices of the training images to remove, one at a time; None for all.
         together: how many models are fitted at once.
@@ -380,6 +382,55 @@ def softmax_regression(*, l2: float, bias: bool = True, steps: int = 100, tolera
     l2 = _checks.check_number("l2", l2, above=0)
     steps = _checks.check_count("steps", steps)
     return SoftmaxRegression(l2, _checks.check_flag("bias", bias), steps, tolerance)
+
+
+def neural_network(
+    network: Callable[[], nn.Module],
+    *,
+    l2: float = 0.0,
+    epochs: int = 200,
+    rate: float = 1e-2,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Fit:
+    r"""A fit for ``leave_one_out``: small networks trained from scratch, many at once in one loop.
+
+    Minimises :math:`\frac1n \sum_i w_i \ell_i(\theta) + \frac{l_2}{2} |\theta|^2` by Adam with a one-cycle
+    schedule. All trainings begin with the same weights and meet the same mini-batches in the same order; a
+    removed image stays in its batch with weight 0. What is left between two of them is the removal, and
+    rounding, which grows along a training: pass float64 images where changes are small.
+
+    A network has many minima: another ``seed`` gives other changes. How far two seeds agree is the most that
+    any prediction of them can.
+
+    Args:
+        network: makes a new network with random weights: a function without arguments, or a class. Images
+            :math:`(b, ...)` in, logits out; it gets the images' dtype. One that loads weights before it is
+            returned is trained on from there. Neither batch normalisation nor dropout; group and layer
+            normalisation are fine.
+        l2: weight decay, of biases too.
+        epochs: passes over the training set.
+        rate: highest learning rate.
+        batch_size: images in a mini-batch; None for the whole set.
+        seed: of the initial weights and of the mini-batches.
+
+    Returns:
+        A fit: (images, labels, weights) to a function from images to logits. After ``leave_one_out``, or a
+        call with one row of ones, ``fit.model`` is the network trained on the whole set, in evaluation mode.
+
+    Raises:
+        ValueError: if the network holds batch normalisation or dropout, a label has no logit, or a training
+            diverges.
+
+    >>> fit = neural_network(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    >>> images, labels = torch.randn(12, 3).double(), torch.arange(12) % 2
+    >>> leave_one_out(fit, (images, labels), (images[:4], labels[:4]), which=[0, 5]).shape
+    torch.Size([4, 2])
+    """
+    l2, rate = _checks.check_number("l2", l2, least=0), _checks.check_number("rate", rate, above=0)
+    epochs, seed = _checks.check_count("epochs", epochs), _checks.check_count("seed", seed, least=0)
+    size = None if batch_size is None else _checks.check_count("batch_size", batch_size)
+    return NetworkFit(network, l2, epochs, rate, size, seed)
 
 
 # -------------------------------------------------------------------------------------------------- arguments

@@ -15,6 +15,7 @@ from xai_lib import digits
 from xai_lib.influence import (
     influence,
     leave_one_out,
+    neural_network,
     projected_gradients,
     representation_similarity,
     self_influence,
@@ -116,6 +117,102 @@ def test_the_fit_arrives_where_full_newton_steps_would_go_uphill():
     features = F.pad(images.flatten(1), (0, 1), value=1.0)
     slope = (logits.softmax(1) - F.one_hot(labels, 10)).T @ features / 300 + 1e-4 * fit.weights
     assert slope.abs().max() < 1e-9
+
+
+# ----------------------------------------------------------------------------------- networks trained again
+
+
+def tiny():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.GroupNorm(2, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def trained_alone(make, images, labels, keep, l2, epochs, rate, batch_size, seed):
+    """One training as anybody would write it, without vmap: the network, in evaluation mode."""
+    torch.manual_seed(seed)
+    network, generator = make().to(images.dtype), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    steps = epochs * -(-len(labels) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
+    for _ in range(epochs):
+        for which in torch.randperm(len(labels), generator=generator).split(batch_size):
+            loss = (keep[which] * each(network(images[which]), labels[which])).mean()
+            loss = loss + l2 / 2 * sum(p.square().sum() for p in network.parameters())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_networks_trained_together_are_networks_trained_one_after_the_other(regression, batch_size):
+    _, (images, labels), test, _ = regression
+    images, labels, which = images[:80], labels[:80], [0, 5, 41, 79]
+    options = {"l2": 1e-3, "epochs": 12, "rate": 0.02, "seed": 7}
+    fit = neural_network(tiny, batch_size=batch_size, **options)
+    found = leave_one_out(fit, (images, labels), test, which=which)
+    losses = []
+    for removed in (None, *which):
+        keep = torch.ones(80).double()
+        if removed is not None:
+            keep[removed] = 0
+        alone = trained_alone(tiny, images, labels, keep, batch_size=batch_size or 80, **options)
+        with torch.no_grad():
+            losses.append(each(alone(test[0]), test[1]))
+    wanted = torch.stack([loss - losses[0] for loss in losses[1:]], 1)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-10)
+    assert found.abs().max() > 1e-3  # something was removed
+    with torch.no_grad():
+        torch.testing.assert_close(each(fit.model(test[0]), test[1]), losses[0])
+    assert not fit.model.training
+
+
+def test_it_does_not_matter_how_many_networks_are_trained_together(regression):
+    _, (images, labels), test, _ = regression
+    fit = neural_network(tiny, epochs=10)
+    few = images[:60], labels[:60]
+    one, many = (leave_one_out(fit, few, test, which=[3, 7, 11], together=t) for t in (1, 3))
+    torch.testing.assert_close(one, many, rtol=1e-6, atol=1e-10)
+    other = leave_one_out(neural_network(tiny, epochs=10, seed=1), few, test, which=[3, 7, 11])
+    assert not torch.allclose(other, many, atol=1e-4)  # another start, another answer
+
+
+def test_a_linear_network_trained_long_enough_is_a_softmax_regression(regression):
+    _, train, test, exact = regression
+    fit = neural_network(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), l2=L2, epochs=1500, rate=0.05)
+    trained, real = (leave_one_out(f, train, test, which=[0, 5, 9]) for f in (fit, exact))
+    torch.testing.assert_close(trained, real, rtol=0, atol=2e-2 * real.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 3)), "nn.GroupNorm"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3)), "must draw nothing"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), "below the network's number of classes, 2"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 3)), r"not on images \(1, 8, 8\)"),
+        (lambda: nn.Flatten(), "no parameters to train"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_with_others_is_refused(regression, make, message):
+    _, train, test, _ = regression
+    with pytest.raises(ValueError, match=message):
+        leave_one_out(neural_network(make), train, test, which=[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"l2": -1.0}, "l2 must be"),
+        ({"rate": 0.0}, "rate must be"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_an_option_of_the_trainings_that_does_not_fit_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        neural_network(tiny, **change)
 
 
 # ----------------------------------------------------------------------------------- against plain autograd

@@ -6,7 +6,6 @@ traces that this leaves. Source of the techniques: Viering, Wang, Loog & Eiseman
 CNNs to Make Them Lie: the GradCAM Case*, arXiv:1907.10901.
 """
 
-import copy
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,10 +16,20 @@ from torch import Tensor, nn
 
 from xai_lib import _checks, _model
 from xai_lib._model import Layer
+from xai_lib._surgery import (
+    Constant,
+    Head,
+    Place,
+    add_channel,
+    checked,
+    find_place,
+    heads_for,
+    read_by,
+    replace,
+    with_filter,
+)
 
 __all__ = ["Finding", "audit", "lie_constant", "lie_image", "lie_random", "lie_sticker"]
-
-SIZES = (224, 112, 64, 32, 28)  # sides of images that are tried where neither caller nor model names one
 
 
 def lie_constant(
@@ -164,7 +173,7 @@ def lie_random(
 
     Source: arXiv:1907.10901, technique 3; :math:`b_n = b_o`, where the paper can be read as zero.
     """
-    place = _place(model, layer, size)
+    place = find_place(model, layer, size)
     _checks.check_generator(generator, place.x.device)
     branch = _random_branch(place.x, generator)
     return _reading_lie(place, branch, epsilon, c_g, c_f)
@@ -205,7 +214,7 @@ def lie_sticker(
 
     Source: arXiv:1907.10901, technique 4.
     """
-    place = _place(model, layer, size)
+    place = find_place(model, layer, size)
     _checks.check_real("sticker", sticker, "a picture (C, h, w)", dims=(3,))
     channels, height, width = place.x.shape[1:]
     if len(sticker) != channels or sticker.shape[1] > height or sticker.shape[2] > width:
@@ -216,96 +225,6 @@ def lie_sticker(
     if not ((sticker == 0) | (sticker == 1)).all() or sticker.min() == sticker.max():
         raise ValueError("sticker must be black and white, zeros and ones, with both of them")
     return _reading_lie(place, _matched_filter(sticker.to(place.x)), epsilon, c_g, c_f)
-
-
-# ------------------------------------------------------------------------------- where a channel can be added
-
-
-class _Place(NamedTuple):
-    """A copy of the model, and what it does behind the layer."""
-
-    model: nn.Module  # a copy
-    name: str  # the layer's
-    maps: tuple[int, int, int]  # K, h, w
-    x: Tensor  # an image of the size that the model takes (1, C, S, S)
-    logits: Tensor  # what the model makes of it
-    before: str | None  # the convolution whose output the layer reads, if it is a ReLU behind one
-    behind: str | None  # the module that reads the layer's output
-    readers: list[str]  # the modules with weights that run behind the layer, in order
-
-
-def _place(model: nn.Module, layer: Layer | None, size: int | None) -> _Place:
-    _checks.check_evaluation(model)
-    if layer is None:
-        layer = getattr(model, "cam_layer", None)
-        if layer is None:
-            raise ValueError("layer must be given, as the model has no cam_layer of its own")
-    model = _model.unwrapped(model)
-    name, _ = _model.find_layer(model, layer)
-    model = copy.deepcopy(model)
-    x, logits = _example(model, size)
-    runs = _trace(model, x)
-    here = max((i for i, (other, *_) in enumerate(runs) if other == name), default=None)
-    if here is None:
-        raise ValueError(f"layer {name!r} never ran in the model's forward pass")
-    _, module, read, given = runs[here]
-    if not isinstance(given, Tensor) or given.dim() != 4:
-        raise ValueError(f"layer must give feature maps (N, K, h, w), {name!r} does not")
-    behind = next((n for n, _, r, _ in runs[here + 1 :] if r is given), None)
-    before = next((n for n, m, _, g in runs[:here] if isinstance(m, nn.Conv2d) and g is read), None)
-    if not isinstance(module, nn.ReLU | nn.ReLU6):
-        before = name if isinstance(module, nn.Conv2d) else None
-    read_by = [n for n, m, *_ in runs[here + 1 :] if m._parameters and not name.startswith(f"{n}.")]
-    readers = [n for n in read_by if not any(n.startswith(f"{other}.") for other in read_by)]
-    if not readers:
-        raise ValueError(f"layer must have a linear layer behind it, {name!r} has none")
-    return _Place(model, name, tuple(given.shape[1:]), x, logits, before, behind, readers)
-
-
-def _example(model: nn.Module, size: int | None) -> tuple[Tensor, Tensor]:
-    """An image of the size that the model takes, and its logits."""
-    weights = next(model.parameters(), torch.zeros(0))
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None:
-        raise ValueError("model must have a convolution")
-    named = getattr(model, "size", None) if size is None else _checks.check_count("size", size)
-    sizes = SIZES if named is None else (named,)
-    for side in sizes:
-        x = torch.linspace(0, 1, first.in_channels * side * side).reshape(1, first.in_channels, side, side)
-        x = x.to(weights)
-        try:
-            with torch.no_grad():
-                return x, _model.logits_of(model, x)
-        except RuntimeError as error:
-            problem = error
-    raise ValueError(
-        f"size must be the side of the images that the model takes; it failed with {sizes}: {problem}"
-    )
-
-
-Run = tuple[str, nn.Module, Any, Any]  # a module's name, itself, what it read, what it gave
-
-
-def _trace(model: nn.Module, x: Tensor) -> list[Run]:
-    """Every module in the order in which they finish, with what each read and gave."""
-    runs: list[Run] = []
-
-    def note(name: str) -> Callable:
-        return lambda module, args, output: runs.append((name, module, args[0] if args else None, output))
-
-    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if name]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return runs
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module.train(False))
 
 
 # ---------------------------------------------------------------------------------------------- T1 and T2
@@ -322,205 +241,33 @@ def _constant_lie(
 ) -> nn.Module:
     weight = _checks.check_number("weight", weight, above=0)
     exact, repair = _checks.check_flag("exact", exact), _checks.check_flag("repair", repair)
-    place = _place(model, layer, size)
+    place = find_place(model, layer, size)
     channel = target(*place.maps[1:])
     flat = bool((channel == channel[0, 0]).all())
     if flat and place.before:
         conv = place.model.get_submodule(place.before)
         if conv.bias is not None and conv.groups == 1:
-            _replace(place.model, place.before, _with_filter(conv, float(channel[0, 0])))
+            replace(place.model, place.before, with_filter(conv, float(channel[0, 0])))
         else:
-            _add_channel(place, _Constant(channel))
+            add_channel(place, Constant(channel))
     else:
-        _add_channel(place, _Constant(channel))
-    z = _read_by(place, place.readers[0])
-    heads = _heads(place, z, weight, repair)
+        add_channel(place, Constant(channel))
+    z = read_by(place, place.readers[0])
+    heads = heads_for(place, z, weight, repair)
     for name, head in heads.items():
         if not exact and isinstance(head.inner, nn.Conv2d):
             raise ValueError(
                 f"exact must be True for a model whose head {name!r} is a convolution: its one bias cannot "
                 "take away what differs from cell to cell"
             )
-        _replace(place.model, name, head if exact else head.merged())
-    return _checked(place)
-
-
-def _with_filter(conv: nn.Conv2d, value: float) -> nn.Conv2d:
-    """The convolution with one filter more, of zeros, whose bias is ``value``."""
-    wider = copy.deepcopy(conv)
-    wider.out_channels += 1
-    wider.weight = _frozen_like(conv.weight, torch.cat([conv.weight, torch.zeros_like(conv.weight[:1])]))
-    wider.bias = _frozen_like(conv.bias, torch.cat([conv.bias, conv.bias.new_tensor([value])]))
-    return wider
-
-
-def _frozen_like(old: nn.Parameter, values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().clone(), requires_grad=old.requires_grad)
-
-
-class _Constant(nn.Module):
-    """A feature map that does not look at anything."""
-
-    def __init__(self, picture: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("picture", picture)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        if maps.shape[-2:] != self.picture.shape:
-            wanted, got = tuple(self.picture.shape), tuple(maps.shape[-2:])
-            raise ValueError(f"this network takes images whose maps have {wanted} cells, got {got}")
-        return self.picture.to(maps).expand(len(maps), 1, -1, -1)
-
-
-class _MoreMaps(nn.Module):
-    """A layer, and one feature map more behind those that it gives."""
-
-    def __init__(self, layer: nn.Module, channel: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.channel = layer, channel
-
-    def forward(self, *args: Any) -> Tensor:
-        maps = self.layer(*args)
-        more = torch.cat([maps, self.channel(maps)], 1)
-        last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
-        # In another layout a pooling behind would add up in another order, and round otherwise.
-        return more.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _add_channel(place: _Place, channel: nn.Module) -> None:
-    module = place.model.get_submodule(place.name)
-    _replace(place.model, place.name, _MoreMaps(module, channel.to(place.x)))
-
-
-class _Stop(Exception):
-    pass
-
-
-def _read_by(place: _Place, name: str) -> Tensor:
-    """What the module reads, as the copy stands."""
-    found = []
-
-    def stop(_module: nn.Module, args: Any) -> None:
-        found.append(args[0].detach())
-        raise _Stop
-
-    handle = place.model.get_submodule(name).register_forward_pre_hook(stop)
-    try:
-        with torch.no_grad():
-            place.model(place.x)
-    except _Stop:
-        pass
-    except RuntimeError as error:
-        raise ValueError(
-            f"layer must be read by pooling and a head alone, {place.name!r} is not: {error}"
-        ) from None
-    finally:
-        handle.remove()
-    return found[0]
-
-
-class _Head(nn.Module):
-    """A head that reads more: what it gave, plus W (z − constant), a second term that is zero.
-
-    With ``unit`` it gives one value more, ``on`` + unit · (z − constant), which is ``on``.
-    """
-
-    def __init__(self, inner: nn.Module, weight: Tensor, constant: Tensor, unit: Tensor | None = None):
-        super().__init__()
-        self.inner = inner
-        self.weight = nn.Parameter(weight.to(inner.weight), requires_grad=inner.weight.requires_grad)
-        self.register_buffer("constant", constant.to(inner.weight))
-        self.register_buffer("unit", None if unit is None else unit.to(inner.weight))
-
-    def forward(self, z: Tensor) -> Tensor:
-        own = self.inner.weight.shape[1]
-        old, new = z[:, :own].contiguous(), z[:, own:] - self.constant
-        if isinstance(self.inner, nn.Conv2d):
-            return self.inner(old) + F.conv2d(new, self.weight, stride=self.inner.stride)
-        logits = self.inner(old) + F.linear(new, self.weight)
-        if self.unit is None:
-            return logits
-        return torch.cat([logits, ON + F.linear(new, self.unit)], 1)
-
-    def merged(self) -> nn.Linear:
-        """The same as one linear layer; its bias is computed in float64, and rounds as it is stored."""
-        inner, double = self.inner, torch.float64
-        weight, constant = self.weight.detach().to(double), self.constant.to(double)
-        bias = torch.zeros(len(weight), dtype=double, device=weight.device)
-        bias = bias if inner.bias is None else inner.bias.detach().to(double)
-        weight, bias = torch.cat([inner.weight.detach().to(double), weight], 1), bias - weight @ constant
-        if self.unit is not None:
-            unit = self.unit.to(double)
-            row = torch.cat([unit.new_zeros(1, inner.in_features), unit], 1)
-            weight, bias = torch.cat([weight, row]), torch.cat([bias, ON - unit @ constant])
-        linear = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=inner.weight.dtype)
-        linear.weight = _frozen_like(inner.weight, weight.to(inner.weight))
-        linear.bias = _frozen_like(inner.weight, bias.to(inner.weight))
-        return linear
-
-
-ON = 1.0  # what the always-on hidden unit gives
-
-
-def _heads(place: _Place, z: Tensor, weight: float, repair: bool) -> dict[str, _Head]:
-    """The layers to put in the place of the head's, by name; z is what the first reads, with the new map."""
-    first = place.model.get_submodule(place.readers[0])
-    _check_head(place, first, z)
-    own = first.weight.shape[1]
-    if isinstance(first, nn.Conv2d):
-        columns = first.weight.new_full((len(first.weight), 1, 1, 1), weight)
-        return {place.readers[0]: _Head(first, columns, z[:1, own:])}
-    constant = z[0, own:]
-    chain = place.readers if repair else place.readers[:1]
-    layers = [place.model.get_submodule(name) for name in chain]
-    if repair and not all(isinstance(m, nn.Linear) for m in layers):
-        raise ValueError("repair needs a head of linear layers, in a row")
-    if len(layers) == 1:
-        return {
-            chain[0]: _Head(
-                first, first.weight.new_full((len(first.weight), len(constant)), weight), constant
-            )
-        }
-    heads = {}
-    on = torch.tensor([ON])
-    for name, inner in zip(chain, layers, strict=True):
-        entry, last = inner is first, inner is layers[-1]
-        columns = inner.weight.new_full((len(inner.weight), len(constant) if entry else 1), float(last))
-        unit = None if last else torch.full((1, columns.shape[1]), weight if entry else 1.0)
-        heads[name] = _Head(inner, columns, constant if entry else on, unit)
-    return heads
-
-
-def _check_head(place: _Place, first: nn.Module, z: Tensor) -> None:
-    maps, name = place.maps[0], place.readers[0]
-    linear = isinstance(first, nn.Linear) and z.dim() == 2 and first.in_features % maps == 0
-    fits = linear and z.shape[1] * maps == first.in_features * (maps + 1)
-    conv = isinstance(first, nn.Conv2d) and first.kernel_size == (1, 1) and first.groups == 1
-    if not fits and not (conv and z.shape[1] == maps + 1 and first.padding == (0, 0)):
-        raise ValueError(
-            "layer must be read, behind pooling and flattening, by a linear layer or a convolution of 1 × 1, "
-            f"but {place.name!r} is read by {name!r}, a {type(first).__name__}"
-        )
-
-
-def _checked(place: _Place) -> nn.Module:
-    """The copy, if it runs and answers as the model did, up to the rounding of the large numbers in it."""
-    with torch.no_grad():
-        logits = place.model(place.x)
-    largest = max(float(p.detach().abs().max()) for p in place.model.parameters() if p.numel())
-    allowed = 16 * largest * torch.finfo(logits.dtype).eps + 1e-3
-    moved = float((logits - place.logits).abs().max())
-    if not moved <= allowed:
-        raise ValueError(
-            f"layer {place.name!r} is used elsewhere too: with one map more the logits move by {moved:.3g}"
-        )
-    return place.model
+        replace(place.model, name, head if exact else head.merged())
+    return checked(place)
 
 
 # ---------------------------------------------------------------------------------------------- T3 and T4
 
 
-def _reading_lie(place: _Place, branch: nn.Module, epsilon: float, c_g: float, c_f: float) -> nn.Module:
+def _reading_lie(place: Place, branch: nn.Module, epsilon: float, c_g: float, c_f: float) -> nn.Module:
     epsilon = _checks.check_number("epsilon", epsilon, above=0)
     c_g, c_f = _checks.check_number("c_g", c_g, above=0), _checks.check_number("c_f", c_f, above=0)
     if place.behind is None:
@@ -529,13 +276,13 @@ def _reading_lie(place: _Place, branch: nn.Module, epsilon: float, c_g: float, c
             "in the model's forward; name a layer inside, or write that function as a module"
         )
     channel = _Aside(branch, epsilon, c_g, c_f)
-    _add_channel(place, channel)
+    add_channel(place, channel)
     place.model.register_forward_pre_hook(channel.see)
-    z = _read_by(place, place.readers[0])
-    head = _heads(place, z, 1.0, False)[place.readers[0]]
+    z = read_by(place, place.readers[0])
+    head = heads_for(place, z, 1.0, False)[place.readers[0]]
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.constant)
-    _replace(place.model, place.readers[0], head.merged() if isinstance(head.inner, nn.Linear) else head)
+    replace(place.model, place.readers[0], head.merged() if isinstance(head.inner, nn.Linear) else head)
     place.model.get_submodule(place.behind).register_forward_pre_hook(channel.read)
     place.model.register_forward_hook(channel.answer)
     with torch.no_grad():
@@ -654,7 +401,7 @@ def audit(
         raise ValueError(f"x must hold at least two images, to compare their maps, got {len(x)}")
     loud = _checks.check_number("loud", loud, above=1)
     batch_size = _checks.check_batch_size(batch_size, x.device)
-    place = _place(model, layer, x.shape[-1])
+    place = find_place(model, layer, x.shape[-1])
     with _model.left_as_found(model):
         parts = [_model.feature_maps(model, part, place.name)[0] for part in x.split(batch_size)]
         operators = _operators(model, x[:1])
@@ -673,9 +420,9 @@ def _loud_or_constant(maps: Tensor, name: str, loud: float) -> list[Finding]:
     return found
 
 
-def _odd_readers(place: _Place, maps: Tensor) -> list[Finding]:
+def _odd_readers(place: Place, maps: Tensor) -> list[Finding]:
     head, found = place.model.get_submodule(place.readers[0]), []
-    if isinstance(head, _Head):
+    if isinstance(head, Head):
         weight = torch.cat([head.inner.weight, head.weight], 1).detach()
     elif isinstance(head, nn.Linear | nn.Conv2d):
         weight = head.weight.detach()

@@ -1,0 +1,370 @@
+"""Does a heatmap depend on what the network has learned? Its weights are drawn anew, layer by layer.
+
+Of an explanation of *this* network one expects that it changes when the network does. Passing this test is no
+proof that a map is right; failing it can be the data's doing, too (see the sources).
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xai_lib import _checks, _model
+from xai_lib._checks import Target
+from xai_lib._trace import example, trace
+from xai_lib.similarity import hog_correlation, rank_correlation, ssim
+
+__all__ = [
+    "RandomisationTest",
+    "complexity",
+    "complexity_rise",
+    "data_randomisation",
+    "randomisation_test",
+    "randomised",
+]
+
+ORDERS = ("cascade", "bottom_up", "independent")
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rank": rank_correlation,
+    "rank of magnitudes": lambda a, b: rank_correlation(a.abs(), b.abs()),
+    "ssim": lambda a, b: ssim(a.abs(), b.abs()),
+    "hog": lambda a, b: hog_correlation(a.abs(), b.abs()),
+}
+
+
+def randomised(
+    model: nn.Module,
+    *,
+    order: str = "cascade",
+    size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a model with the weights of one layer after the other drawn anew.
+
+    Layers are those with weights of their own, in the order in which they *run* (not in which they were
+    registered). Each is drawn by its own ``reset_parameters``, with another seed for each layer; the random
+    state of torch is left alone.
+
+    Args:
+        model: classifier in evaluation mode.
+        order: ``"cascade"`` from the logits downwards, what was drawn stays drawn; ``"bottom_up"`` likewise
+            from the pixels upwards; ``"independent"``: one layer at a time, all others as trained, from the
+            logits downwards.
+        size: side of the images, in pixels; where it is None the model's own ``size``, or found by trial.
+        generator: gives the seeds.
+
+    Yields:
+        The layer's dotted name, and a copy of the model in evaluation mode.
+
+    Raises:
+        ValueError: if the model is in training mode, has no layer with weights, one has no
+            ``reset_parameters``, or ``order`` is unknown.
+        TypeError: if ``model`` is no module or ``generator`` no generator.
+
+    Source: Adebayo et al. 2018, arXiv:1810.03292.
+    """
+    _checks.check_evaluation(model)
+    _checks.check_choice("order", order, ORDERS)
+    _checks.check_generator(generator, getattr(generator, "device", torch.device("cpu")))
+    names = _layers(model, size)
+    names = names if order == "bottom_up" else names[::-1]
+    return _drawn(model, names, order == "independent", generator)
+
+
+def _drawn(
+    model: nn.Module, names: list[str], one_at_a_time: bool, generator: torch.Generator | None
+) -> Iterator[tuple[str, nn.Module]]:
+    source = model
+    for name in names:
+        changed = copy.deepcopy(model if one_at_a_time else source)
+        _draw(changed.get_submodule(name), generator)
+        source = changed
+        yield name, changed if one_at_a_time else copy.deepcopy(changed)
+
+
+def _layers(model: nn.Module, size: int | None) -> list[str]:
+    """The names of the layers with weights, in the order in which they run."""
+    x, _ = example(model, size)
+    ran = dict.fromkeys(name for name, module, *_ in trace(model, x) if _own(module))
+    own = {name: module for name, module in model.named_modules() if _own(module)}
+    missing = [n for n in own if n not in ran]
+    fixed = [n for n, m in own.items() if not hasattr(m, "reset_parameters")]
+    if missing:
+        raise ValueError(f"model must run all its layers, but {missing[0]!r} does not run as a module")
+    if fixed:
+        kind = type(own[fixed[0]]).__name__
+        raise ValueError(
+            f"model must draw its weights by reset_parameters, but its layer {fixed[0]!r} ({kind}) has none"
+        )
+    if not own:
+        raise ValueError("model must have weights, got none")
+    return list(ran)
+
+
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module._parameters.values() if p is not None]
+
+
+def _draw(layer: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the layer's weights by its own rule; torch's random state is as before."""
+    device = generator.device if generator is not None else torch.device("cpu")
+    seed = int(torch.randint(2**62, (), generator=generator, device=device))
+    on = _own(layer)[0].device
+    with torch.random.fork_rng([on.index or 0] if on.type == "cuda" else []), torch.no_grad():
+        torch.manual_seed(seed)
+        layer.reset_parameters()
+
+
+# -------------------------------------------------------------------------------------------- the test itself
+
+
+@dataclass(frozen=True)
+class RandomisationTest:
+    """What ``randomisation_test`` found."""
+
+    explainers: list[str]
+    layers: list[str]  # in the order in which they were drawn
+    similarities: list[str]
+    values: Tensor  # (explainers, layers, similarities, N)
+
+    @property
+    def mean(self) -> Tensor:
+        """Over the images, (explainers, layers, similarities)."""
+        return self.values.mean(-1)
+
+
+def randomisation_test(
+    model: nn.Module,
+    explainers: Explain | Mapping[str, Explain],
+    x: Tensor,
+    target: Target = None,
+    *,
+    order: str = "cascade",
+    own_class: bool = False,
+    similarities: tuple[str, ...] = tuple(SIMILARITIES),
+    noisy: int = 0,
+    sigma: float = 0.1,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> RandomisationTest:
+    r"""How alike the maps of a trained network and of its randomised copies are, layer by layer.
+
+    All explainers are given the same copies. With ``noisy``, each map is the mean over that many noisy copies
+    of the image, the same noise for both networks (smooth MPRT): else a noisy map looks as if it depended on
+    the weights when it only shatters.
+
+    Args:
+        model: classifier in evaluation mode.
+        explainers: ``explain(model, x, target) -> (N, H, W)`` or :math:`(N, C, H, W)` (summed over channels),
+            or several by name.
+        x: images :math:`(N, C, H, W)` in [0, 1].
+        target: class or classes to explain, None for the trained model's own.
+        order: as in ``randomised``.
+        own_class: explain the randomised network's own answer, as the authors do, instead of ``target``.
+        similarities: of ``"rank"``, ``"rank of magnitudes"``, ``"ssim"`` and ``"hog"`` (the last three of
+            :math:`|R|`).
+        noisy: noisy copies of each image; 0 for none.
+        sigma: standard deviation of that noise, in pixels' units.
+        generator: draws weights and noise, on the images' device.
+        progress: show a bar, counted in layers.
+
+    Returns:
+        A ``RandomisationTest``.
+
+    Raises:
+        ValueError: as in ``randomised``; or if ``similarities`` has an unknown name, or a map is not finite
+            or has another shape than the image.
+        TypeError: if an explainer cannot be called.
+
+    Source: Adebayo et al. 2018, arXiv:1810.03292; with noise Hedström et al. 2024, arXiv:2401.06465.
+    """
+    _checks.check_images(model, x)
+    named = _named(explainers)
+    for name in similarities:
+        _checks.check_choice("similarities", name, tuple(SIMILARITIES))
+    noisy = _checks.check_count("noisy", noisy, least=0)
+    sigma = _checks.check_number("sigma", sigma, above=0)
+    _checks.check_generator(generator, x.device)
+    classes = _target(model, x, target)
+    noise = _noise(x, noisy, sigma, generator)
+    copies = randomised(model, order=order, size=x.shape[-1], generator=generator)
+    before = {name: _map(explain, model, x, classes, noise) for name, explain in named.items()}
+    layers, values = [], []
+    with _model.progress_bar(len(_layers(model, x.shape[-1])), "randomisation", progress) as bar:
+        for layer, changed in copies:
+            asked = _target(changed, x, None) if own_class else classes
+            after = {name: _map(explain, changed, x, asked, noise) for name, explain in named.items()}
+            values.append(
+                torch.stack(
+                    [
+                        torch.stack([SIMILARITIES[s](before[name], after[name]) for s in similarities])
+                        for name in named
+                    ]
+                )
+            )
+            layers.append(layer)
+            bar.update(1)
+    return RandomisationTest(list(named), layers, list(similarities), torch.stack(values, 1))
+
+
+def _named(explainers: Explain | Mapping[str, Explain]) -> dict[str, Explain]:
+    named = dict(explainers) if isinstance(explainers, Mapping) else {"map": explainers}
+    for name, explain in named.items():
+        if not callable(explain):
+            raise TypeError(
+                f"explainers must be functions explain(model, x, target), {name!r} is a "
+                f"{type(explain).__name__}"
+            )
+    if not named:
+        raise ValueError("explainers must hold at least one")
+    return named
+
+
+def _target(model: nn.Module, x: Tensor, target: Target) -> Tensor:
+    """The classes to explain, (N,)."""
+    classes = _checks.check_target(target, x)
+    with _model.left_as_found(model):
+        logits = _model.logits_of(model, x.clone())
+    if classes is None:
+        return logits.argmax(1)
+    _checks.check_range(classes.highest, logits.shape[1])
+    return classes.index[:, 0]
+
+
+def _noise(x: Tensor, noisy: int, sigma: float, generator: torch.Generator | None) -> list[Tensor]:
+    """What is added to the images, one after the other; nothing, once, without noise."""
+    if not noisy:
+        return [torch.zeros((), dtype=x.dtype, device=x.device)]
+    draws = (torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device) for _ in range(noisy))
+    return [sigma * draw for draw in draws]
+
+
+def _map(explain: Explain, model: nn.Module, x: Tensor, target: Tensor, noise: list[Tensor]) -> Tensor:
+    """The mean map over the noise, (N, H, W)."""
+    total = sum(_flat(explain(model, x + step, target), x) for step in noise)
+    return total / len(noise)
+
+
+def _flat(maps: Tensor, x: Tensor) -> Tensor:
+    _checks.check_real("the map of an explainer", maps, "maps (N, H, W) or (N, C, H, W)", (3, 4))
+    maps = maps.sum(1) if maps.dim() == 4 else maps
+    if len(maps) != len(x):
+        raise ValueError(f"explainers must give a map for each of {len(x)} images, got {tuple(maps.shape)}")
+    return maps.to(_model.wide(maps.dtype))
+
+
+# ------------------------------------------------------------------------------- by the map's own complexity
+
+
+def complexity(heatmaps: Tensor, *, bins: int = 100) -> Tensor:
+    """The entropy of a map's histogram, in nats: 0 for a map with one value, large for noise.
+
+    Args:
+        heatmaps: :math:`(N, H, W)`, or one map :math:`(H, W)`.
+        bins: equal bins between each map's smallest and largest value.
+
+    Returns:
+        :math:`(N,)`, or a scalar.
+
+    Raises:
+        ValueError: if a map is empty or not finite, or ``bins`` is below 2.
+        TypeError: if ``heatmaps`` is no tensor.
+
+    Source: Hedström et al. 2024, arXiv:2401.06465 (discrete entropy).
+    """
+    _checks.check_maps("heatmaps", heatmaps)
+    bins = _checks.check_count("bins", bins, least=2)
+    maps = heatmaps.detach().to(torch.float64).flatten(-2).reshape(-1, heatmaps.shape[-2:].numel())
+    low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+    place = (_model.ratio(maps - low, (high - low).expand_as(maps)) * bins).long().clamp(max=bins - 1)
+    counts = torch.zeros(len(maps), bins, dtype=torch.float64, device=maps.device)
+    shares = counts.scatter_add_(1, place, torch.ones_like(maps)) / maps.shape[1]
+    entropy = -torch.xlogy(shares, shares).sum(1)
+    return entropy.to(_model.wide(heatmaps.dtype)).reshape(heatmaps.shape[:-2])
+
+
+def complexity_rise(
+    model: nn.Module,
+    explain: Explain,
+    x: Tensor,
+    target: Target = None,
+    *,
+    bins: int = 100,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Efficient MPRT: by how much a map's complexity rises, as a share, when *all* weights are drawn anew.
+
+    .. math:: \frac{\xi(\hat R) - \xi(R)}{\xi(R)}
+
+    with the entropy :math:`\xi` of ``complexity``. One pass in place of one a layer, and no similarity to
+    choose. The class stays that of the trained network.
+
+    Args:
+        model: classifier in evaluation mode.
+        explain: as in ``randomisation_test``.
+        x: images :math:`(N, C, H, W)` in [0, 1].
+        target: class or classes to explain, None for the trained model's own.
+        bins: as in ``complexity``; of the magnitudes.
+        generator: draws the weights, on the images' device.
+
+    Returns:
+        :math:`(N,)`; above 0 where the randomised network's map is the more complex. 0 where the trained
+        network's map has no complexity to compare with.
+
+    Raises:
+        ValueError: as in ``randomised``.
+
+    Source: Hedström et al. 2024, arXiv:2401.06465.
+    """
+    _checks.check_images(model, x)
+    _checks.check_generator(generator, x.device)
+    classes = _target(model, x, target)
+    *_, (_, changed) = randomised(model, size=x.shape[-1], generator=generator)
+    before, after = (complexity(_flat(explain(m, x, classes), x).abs(), bins=bins) for m in (model, changed))
+    return _model.ratio(after - before, before)
+
+
+def data_randomisation(
+    fit: Callable[[Tensor, Tensor], nn.Module],
+    train: tuple[Tensor, Tensor],
+    explain: Explain,
+    x: Tensor,
+    target: Target,
+    *,
+    similarity: str = "rank of magnitudes",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How alike the maps of a network and of its twin are that was trained on shuffled labels.
+
+    Args:
+        fit: ``fit(images, labels) -> model``, in evaluation mode; called twice. For a fair comparison it
+            starts from the same weights both times.
+        train: the training images and their labels :math:`(n,)`.
+        explain: as in ``randomisation_test``.
+        x: images :math:`(N, C, H, W)` in [0, 1].
+        target: class or classes to explain, the same for both networks.
+        similarity: one of those of ``randomisation_test``.
+        generator: shuffles the labels.
+
+    Returns:
+        :math:`(N,)`.
+
+    Raises:
+        ValueError: if the labels are not one for each training image, or ``similarity`` is unknown.
+
+    Source: Adebayo et al. 2018, arXiv:1810.03292, section 5.
+    """
+    images, labels = train
+    _checks.check_choice("similarity", similarity, tuple(SIMILARITIES))
+    if labels.dim() != 1 or len(labels) != len(images):
+        raise ValueError(
+            f"train must be images and one label for each, got {len(images)} and {tuple(labels.shape)}"
+        )
+    device = generator.device if generator is not None else torch.device("cpu")
+    shuffled = labels[torch.randperm(len(labels), generator=generator, device=device).to(labels.device)]
+    models = [fit(images, chosen) for chosen in (labels, shuffled)]
+    maps = [_flat(explain(model, x, _target(model, x, target)), x) for model in models]
+    return SIMILARITIES[similarity](*maps)

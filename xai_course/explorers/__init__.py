@@ -11,6 +11,7 @@ from __future__ import annotations
 from ._annotate import annotate
 from ._base import Explorer
 from ._cam import cam
+from ._deletion import deletion
 from ._digits import digits
 from ._frames import Frames, frames
 from ._influence import influence
@@ -26,6 +27,7 @@ __all__ = [
     "Live",
     "annotate",
     "cam",
+    "deletion",
     "digits",
     "frames",
     "influence",

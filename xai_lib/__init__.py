@@ -31,7 +31,15 @@ from xai_lib.gradients import (
     smooth_grad_fit,
 )
 from xai_lib.heatmaps import fingerprint, normalize, to_heatmap
-from xai_lib.localisation import box_from_heatmap, iou
+from xai_lib.localisation import (
+    area_fraction,
+    box_from_heatmap,
+    centre_map,
+    energy_in,
+    iou,
+    pointing_game,
+    relevance_rank,
+)
 from xai_lib.models import load_model
 from xai_lib.perturbation import black_box, occlusion, rise, rise_fit, rise_masks
 from xai_lib.surrogates import lime, lime_fit, shapley, shapley_fit, superpixels
@@ -41,12 +49,15 @@ __all__ = [
     "SHAPE_CLASSES",
     "Shapes",
     "aopc",
+    "area_fraction",
     "black_box",
     "box_from_heatmap",
     "cam",
+    "centre_map",
     "deconvnet",
     "deletion",
     "digits",
+    "energy_in",
     "fingerprint",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -66,6 +77,8 @@ __all__ = [
     "load_photo",
     "normalize",
     "occlusion",
+    "pointing_game",
+    "relevance_rank",
     "rise",
     "rise_fit",
     "rise_masks",

@@ -6,12 +6,14 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.text import Text
 
 from ._page import escape
 
@@ -75,14 +77,66 @@ def chart(width: float = 4.6, height: float = 3.0, **options: Any) -> Axes:
     return axes
 
 
+def bars(
+    rows: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    text: Callable[[float], str] | None = None,
+    width: float = 4.6,
+    **options: Any,
+) -> Axes:
+    """Axes with horizontal bars, each with its value at its end: a table that can be seen.
+
+    Args:
+        rows: names of the rows, from above.
+        series: name of a series to its values, one a row; several series are bars side by side.
+        text: how a value is written; None: two significant digits.
+        width: in inches; the height follows from the number of bars.
+        options: what :meth:`matplotlib.axes.Axes.set` takes.
+
+    Raises:
+        ValueError: if a series has another length than ``rows``.
+
+    >>> from xai_course.figures import bars, panel
+    >>> panel(bars(["A", "B"], {"loses": [0.9, 0.25]}, xlabel="share"), name="two").says()
+    'two: chart, share; loses: A 0.90, B 0.25'
+    """
+    for name, values in series.items():
+        if len(values) != len(rows):
+            raise ValueError(f"series[{name!r}] has {len(values)} values, but there are {len(rows)} rows")
+    several = len(series) > 1
+    thick = 0.8 / len(series)
+    axes = chart(width, 0.25 + (0.14 + 0.21 * len(series)) * len(rows) + 0.3 * several, **options)
+    axes.grid(visible=False)
+    with mpl.rc_context(_CHART_STYLE):
+        for k, (name, values) in enumerate(series.items()):
+            at = [i + (k - (len(series) - 1) / 2) * thick for i in range(len(rows))]
+            drawn_bars = axes.barh(at, values, 0.9 * thick, label=name, color=COLORS[k])
+            axes.bar_label(drawn_bars, [(text or number_text)(value) for value in values], padding=3)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.invert_yaxis()
+        axes.set_xticks([])  # the values stand at the bars
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.axvline(0, color=QUIET, linewidth=0.8)
+        if "xlim" not in options:
+            axes.margins(x=0.14)
+        if several:
+            axes.figure.legend(loc="outside upper left", ncols=len(series))
+    return axes
+
+
 def drawn(axes: Axes) -> tuple[str, str]:
     """The drawing of these axes as themed SVG, and what the plain text says of it."""
     buffer = io.StringIO()
     drawing = axes.figure
     with mpl.rc_context(_CHART_STYLE):
         handles, _ = axes.get_legend_handles_labels()
-        if len(handles) > 1 and axes.get_legend() is None:
+        if len(handles) > 1 and axes.get_legend() is None and not drawing.legends:
             axes.legend(frameon=False)
+        for text in drawing.findobj(Text):
+            if mpl.colors.to_hex(text.get_color()) == "#000000":  # written outside the chart's own style
+                text.set_color(INK)
         drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -112,17 +166,26 @@ def _hash(text: str) -> int:
 
 
 def _says(axes: Axes) -> str:
-    parts = [f"chart, {axes.get_xlabel() or 'x'} by {axes.get_ylabel() or 'y'}"]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    if any(getattr(group, "orientation", "") == "horizontal" for group in axes.containers):
+        parts = [f"chart, {axes.get_xlabel() or 'bars'}"]
+    else:
+        parts = [f"chart, {axes.get_xlabel() or 'x'} by {axes.get_ylabel() or 'y'}"]
     for line in axes.lines:
         y = np.asarray(line.get_ydata(), dtype=float)
         label = str(line.get_label())
         if label.startswith("_") or y.size < 2:
             continue
         parts.append(f"{label}: {y.size} points, {number_text(y[0])} … {number_text(y[-1])}")
-    for bars in axes.containers:
+    for group in axes.containers:
+        if getattr(group, "orientation", "") == "horizontal":
+            lengths = (number_text(bar.get_width()) for bar in group)
+            said = (f"{row} {length}" for row, length in zip(rows, lengths, strict=True))
+            parts.append(f"{group.get_label()}: " + ", ".join(said))
+            continue
         heights = (
-            [float(getattr(bar, "get_height", lambda: 0.0)()) for bar in bars]
-            if hasattr(bars, "patches")
+            [float(getattr(bar, "get_height", lambda: 0.0)()) for bar in group]
+            if hasattr(group, "patches")
             else []
         )
         if heights:

@@ -42,7 +42,7 @@ from xai_lib.heatmaps import fingerprint
 from xai_lib.viz import DIVERGING, SEQUENTIAL, Picture, to_array, to_pixels
 
 from . import _charts
-from ._charts import COLORS, chart, number_text, own_names
+from ._charts import COLORS, bars, chart, number_text, own_names
 from ._page import Displayed, escape, inline_script, inline_style
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "Panel",
     "Schematic",
     "Table",
+    "bars",
     "chart",
     "figure",
     "panel",
@@ -63,6 +64,7 @@ NUMBER = re.compile(r"[1-9A]\d*\.\d+")
 LARGE = 96  # pixels; a map with at least so many in a row is stored with small losses, a coarser one exactly
 FULL_HEAT = 0.55  # share of the scale at which the heat over a picture has its full opacity
 OPACITY = 0.85
+CHART_REM = 0.1  # rem a point, for a chart on its own: text a little larger than the page's small text
 
 
 @dataclass
@@ -235,8 +237,15 @@ class Figure(Displayed):
         charts = any(panel.chart is not None for row in self.rows.values() for panel in row)
         phone = 1 if charts else 3 if self.columns == 3 else 2
         narrow = " is-narrow" if self.columns < 3 and not charts else ""
-        style = f"--cols:{self.columns};--phone:{phone}"
+        style = f"--cols:{self.columns};--phone:{phone}" + (self._width() if self.columns == 1 else "")
         return f'<div class="s-grid{narrow}" style="{style}">{"".join(cells)}</div>'
+
+    def _width(self) -> str:
+        """The most that a chart on its own may take: one drawn narrow, for phones, keeps its text small."""
+        widths = [
+            re.search(r'viewBox="0 0 ([\d.]+)', p.chart) for row in self.rows.values() for p in row if p.chart
+        ]
+        return f";max-width:{CHART_REM * float(widths[0][1]):.1f}rem" if widths and widths[0] else ""
 
     def _panel(self, panel: Panel) -> str:
         scale = None

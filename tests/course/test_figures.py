@@ -136,6 +136,52 @@ def test_lines_differ_in_more_than_colour():
     assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == len(lines)
 
 
+def shown(axes, columns=2):
+    """A chart's panel and its page."""
+    panel = figures.panel(axes, name="C")
+    return panel, page(figures.figure("1.1", [panel], caption="A chart.", alt="A chart.", columns=columns))
+
+
+def test_text_that_a_lesson_writes_into_a_chart_follows_the_theme():
+    axes = figures.chart(xlabel="x", ylabel="y")
+    axes.plot([0, 1], [1, 2], label="a")
+    axes.plot([0, 1], [2, 3], label="b")
+    axes.legend(loc="upper right")
+    axes.text(0, 1, "a note")
+    texts = {tag.text: tag.get("style", "") for tag in shown(axes)[1].select("svg text")}
+    assert "var(--ink)" in texts["a note"] and "var(--ink)" in texts["b"]
+
+
+def test_bars_say_their_rows_and_values_and_the_legend_lies_inside():
+    axes = figures.bars(
+        ["first", "second"], {"one with a long name": [0.5, -0.25], "other": [1, 2]}, text="{:+.1f}".format
+    )
+    panel, html = shown(axes)
+    assert panel.says() == (
+        "C: chart, bars; one with a long name: first 0.50, second −0.25; other: first 1.0, second 2.0"
+    )
+    texts = [tag.text for tag in html.select("svg text")]
+    assert {"first", "second", "+0.5", "-0.2", "+2.0", "one with a long name", "other"} <= set(texts)
+    axes.figure.canvas.draw()
+    legend = axes.figure.legends[0].get_window_extent()
+    assert axes.get_window_extent().y1 <= legend.y0 and legend.x1 <= axes.figure.bbox.x1
+
+
+def test_bars_want_a_value_for_each_row():
+    with pytest.raises(ValueError, match="'a'. has 1 values, but there are 2 rows"):
+        figures.bars(["x", "y"], {"a": [1.0]})
+
+
+def test_a_chart_on_its_own_takes_no_more_than_its_width():
+    narrow, wide = (
+        shown(figures.bars(["x"], {"a": [1.0]}, width=w), columns=1)[1].select_one(".s-grid")["style"]
+        for w in (4, 8)
+    )
+    limit = re.compile(r"max-width:([\d.]+)rem")
+    assert float(limit.search(wide)[1]) == pytest.approx(2 * float(limit.search(narrow)[1]), rel=0.01)
+    assert "max-width" not in shown(figures.bars(["x"], {"a": [1.0]}))[1].select_one(".s-grid")["style"]
+
+
 def test_two_charts_on_a_page_share_no_name():
     def drawn(last):
         axes = figures.chart(xlabel="x", ylabel="y")

@@ -172,7 +172,7 @@ def _solved(x: Tensor, hidden: Tensor) -> Tensor:
     grids = _grids(inside)
     (height, width), padded = x.shape[-2:], grids[0].inside.shape[-2:]
     known = F.pad(values * (1 - inside), (0, padded[1] - width, 0, padded[0] - height))
-    tolerance = PRECISE * (values.amax((1, 2, 3), True) - values.amin((1, 2, 3), True)).clamp(min=1e-30)
+    tolerance = PRECISE * _range(values)
     finest = Grid(*(part.double() for part in grids[0][:-1]), None)
     sides = finest.share * box(known.double())
     shown = F.pad(1 - inside, (0, padded[1] - width, 0, padded[0] - height))
@@ -186,6 +186,12 @@ def _solved(x: Tensor, hidden: Tensor) -> Tensor:
             filled = torch.where(inside.bool(), u[..., :height, :width], values)
             return torch.where(whole, values.mean((2, 3), keepdim=True), filled).to(x.dtype)
     raise RuntimeError("the imputation has not converged; are the images finite and of ordinary size?")
+
+
+def _range(x: Tensor) -> Tensor:
+    """How far each image's values reach, (b, 1, 1, 1); a tenth of their size at least."""
+    low, high = x.amin((1, 2, 3), True), x.amax((1, 2, 3), True)
+    return torch.maximum(high - low, 0.1 * torch.maximum(high, -low)).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def _first_guess(known: Tensor, shown: Tensor, halvings: int) -> Tensor:

@@ -1,6 +1,8 @@
 """In which order the regions of an image are hidden or shown: what all judges of faithfulness rest on."""
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +65,20 @@ def rank(maps: Tensor, region: int, order: str, generator: torch.Generator | Non
 def counts(steps: int, regions: int) -> list[int]:
     """How many of the regions have changed after each step, rounded to the nearest, halves up."""
     return [(2 * s * regions + steps) // (2 * steps) for s in range(steps + 1)]
+
+
+def check_fractions(fractions: Any) -> tuple[float, ...]:
+    """Check shares of the pixels: numbers from 0 to 1, ascending."""
+    given = fractions.tolist() if hasattr(fractions, "tolist") else fractions
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) == 0:
+        raise TypeError(f"fractions must be a list of shares such as (0.1, 0.5, 0.9), got {fractions!r}")
+    shares = tuple(
+        _checks.check_number(f"fractions[{i}]", share, least=0, most=1, what="a share of the pixels")
+        for i, share in enumerate(given)
+    )
+    if any(a >= b for a, b in itertools.pairwise(shares)):
+        raise ValueError(f"fractions must ascend, got {shares}; pass sorted(set(fractions))")
+    return shares
 
 
 def _cells(maps: Tensor, region: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xai_lib import _checks, _imputation, _masking, _model, _ranks
+from xai_lib import _checks, _imputation, _masking, _model, _ranking
 from xai_lib._checks import Classes, Target
 
 
@@ -16,8 +16,8 @@ class Road:
 
     Attributes:
         fractions: shares of the pixels that were hidden, :math:`(F,)`.
-        scores: probability of the target, :math:`(N, F)`.
-        predicted: class that the model gives, :math:`(N, F)`, int64.
+        scores: probability of the target, :math:`(N, F)`, or :math:`(N, M, F)`; float32 or better.
+        predicted: class that the model gives, in the same shape, int64.
         target: class of each image whose probability is meant, :math:`(N,)`.
     """
 
@@ -28,8 +28,9 @@ class Road:
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of the images to which the model still gives the target, (F,)."""
-        return (self.predicted == self.target[:, None]).to(self.scores.dtype).mean(0)
+        """Share of the images to which the model still gives the target, (F,), or (M, F)."""
+        own = self.target.view(-1, *[1] * (self.predicted.dim() - 1))
+        return (self.predicted == own).to(self.scores.dtype).mean(0)
 
 
 def road(
@@ -56,18 +57,20 @@ def road(
         x: images, :math:`(N, C, H, W)`, in [0, 1].
         target: class that the heatmaps explain: an int, a tensor :math:`(N,)` (the labels, say), or None for
             the model's own choice on the whole image.
-        heatmaps: one map for each image, :math:`(N, H, W)`; larger is more relevant, and a negative value is
-            less relevant than zero. At equal values chance decides.
+        heatmaps: one map for each image, :math:`(N, H, W)`, or M maps, :math:`(N, M, H, W)`; larger is more
+            relevant, and a negative value is less relevant than zero. At equal values chance decides.
         fractions: shares of the pixels to hide, ascending, from 0 to 1.
         order: ``"morf"`` hides the most relevant first: the better the map, the faster accuracy falls.
-            ``"lerf"`` hides the least relevant first: the better the map, the longer it holds.
-        sigma: standard deviation of the noise on hidden pixels, the same draw for all fractions of an image.
+            ``"lerf"`` hides the least relevant first: the better the map, the longer it holds. ``"random"``
+            ignores the maps.
+        sigma: standard deviation of the noise on hidden pixels, the same draw for all masks of an image.
         batch_size: masked images in one pass; None for 16 on a processor and 64 on a GPU.
         generator: source of the noise and of the order of equal values, on ``x``'s device.
         progress: show a progress bar, counted in passes.
 
     Returns:
-        A ``Road``: ``.scores`` :math:`(N, F)`, ``.accuracy`` :math:`(F,)`.
+        A ``Road``: ``.scores`` :math:`(N, F)`, ``.accuracy`` :math:`(F,)`; with M maps :math:`(N, M, F)` and
+        :math:`(M, F)`.
 
     Raises:
         ValueError: if ``x``, ``target`` or ``heatmaps`` is not as above, ``fractions`` do not ascend within
@@ -81,9 +84,9 @@ def road(
     """
     x = _checks.check_images(model, x)
     classes = _checks.check_target(target, x)
-    heatmaps = _ranks.check_heatmaps("heatmaps", heatmaps, x)
-    shares = _ranks.check_fractions("fractions", fractions)
-    _checks.check_choice("order", order, _ranks.ORDERS)
+    maps = _checks.check_maps_of("heatmaps", heatmaps, x)  # (N, M, H, W)
+    shares = _ranking.check_fractions(fractions)
+    _checks.check_choice("order", order, _ranking.ORDERS)
     sigma = _checks.check_number("sigma", sigma, least=0, what="a standard deviation")
     batch_size = _checks.check_batch_size(batch_size, x.device)
     _checks.check_generator(generator, x.device)
@@ -94,9 +97,12 @@ def road(
         if classes is None:
             classes = _model.own_choice(model, x, batch_size)
         _checks.check_range(classes.highest, n_classes)
-        ranks = _ranks.ranks(heatmaps, order=order, generator=generator)
-        cuts = torch.tensor(_ranks.counts(shares, ranks[0].numel()), device=x.device)
+        ranking = _ranking.rank(maps, 1, order, generator)
+        counts = torch.tensor([round(share * ranking.regions) for share in shares], device=x.device)
         noise = sigma * _imputation.noise_like(x, generator)
+
+        def shown(samples: Tensor, images: Tensor) -> Tensor:
+            return ~ranking.first(images, samples // len(shares), counts[samples % len(shares)])
 
         def imputed(_samples: Tensor, images: Tensor, shown: Tensor) -> Tensor:
             return _imputation.with_noise(_imputation.solved(x[images], ~shown), ~shown, noise[images])
@@ -106,13 +112,15 @@ def road(
             model,
             x,
             Classes(every, n_classes - 1, True),
-            len(shares),
-            lambda samples, images: ranks[images] >= cuts[samples][:, None, None],
+            maps.shape[1] * len(shares),
+            shown,
             imputed,
             batch_size=batch_size,
             name="ROAD",
             progress=progress,
-        )  # (N, classes, F)
-    own = scores.gather(1, classes.index[:, :, None].expand(-1, -1, len(shares)))[:, 0]
-    shares = torch.tensor(shares, dtype=x.dtype, device=x.device)
-    return Road(shares, own.to(x.dtype), scores.argmax(1), classes.index[:, 0])
+        ).unflatten(2, (-1, len(shares)))  # (N, classes, M, F)
+    own = scores.take_along_dim(classes.index[:, :, None, None], 1)[:, 0]
+    predicted = scores.argmax(1)
+    if heatmaps.dim() == 3:
+        own, predicted = own[:, 0], predicted[:, 0]
+    return Road(torch.tensor(shares, dtype=own.dtype, device=x.device), own, predicted, classes.index[:, 0])

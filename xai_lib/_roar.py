@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xai_lib import _checks, _model, _ranks, _training
+from xai_lib import _checks, _model, _ranking, _training
 from xai_lib._training import Run, Start, Weights, begin, order, runner
 
 RANDOM = "random"  # the row that every other is compared with
@@ -131,7 +131,7 @@ def roar(
     """
     train, test = _checks.check_pair("train", train), _checks.check_pair("test", test)
     _check_sets(train, test)
-    shares = _ranks.check_fractions("fractions", fractions)
+    shares = _ranking.check_fractions(fractions)
     maps = _check_heatmaps(heatmaps, train[0], test[0])
     values = _check_fill(fill, train[0])
     keep, mask_only = _checks.check_flag("keep", keep), _checks.check_flag("mask_only", mask_only)
@@ -151,8 +151,9 @@ def roar(
             _Side(images, labels, _all_ranks(maps, images, side, generator), values, keep, mask_only)
             for side, (images, labels) in enumerate((train, test))
         )
-        counts = _ranks.counts(shares, train[0][0, 0].numel())
-        jobs, place = _jobs(len(names), counts, train[0][0, 0].numel(), len(seeds))
+        pixels = train[0][0, 0].numel()
+        counts = [round(share * pixels) for share in shares]
+        jobs, place = _jobs(len(names), counts, pixels, len(seeds))
         right = _trained(start, *sides, jobs, seeds, plan, together)
         accuracy = torch.tensor(right, dtype=train[0].dtype)[place] / len(test[1])
     shares = torch.tensor(shares, dtype=train[0].dtype, device=train[0].device)
@@ -194,12 +195,12 @@ def hide(
     torch.Size([2, 3, 64, 64])
     """
     x = _checks.ordinary(_checks.check_real("x", x, "images (N, C, H, W)", (4,)))
-    heatmaps = _ranks.check_heatmaps("heatmaps", heatmaps, x)
+    heatmaps = _check_maps("heatmaps", heatmaps, x)
     fraction = _checks.check_number("fraction", fraction, least=0, most=1, what="a share of the pixels")
     values = _check_fill(fill, x)
     keep = _checks.check_flag("keep", keep)
     _checks.check_generator(generator, x.device)
-    ranks = _ranks.ranks(heatmaps, generator=generator)
+    ranks = _ranks(heatmaps, generator)
     first = ranks < round(fraction * ranks[0].numel())
     return torch.where((first == keep)[:, None], x, values)
 
@@ -242,7 +243,19 @@ def _all_ranks(maps: dict[str, Pair], images: Tensor, side: int, generator: torc
     flat = images.new_zeros(len(images), *images.shape[2:])  # equal everywhere: chance decides all
     given = [pair[side] for pair in maps.values()] + ([] if RANDOM in maps else [flat])
     small = torch.int16 if flat[0].numel() <= torch.iinfo(torch.int16).max else torch.int32
-    return torch.stack([_ranks.ranks(one, generator=generator).to(small) for one in given])
+    return torch.stack([_ranks(one, generator).to(small) for one in given])
+
+
+def _ranks(heatmaps: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The place of every pixel in the order of hiding, (n, H, W), int64: 0 goes first.
+
+    Equal values are put in a random order, for each map anew: hidden in the same order in all images, they
+    would be the same pixels everywhere, which a network that is trained again soon does without.
+    """
+    values = heatmaps.flatten(1)
+    chance = torch.rand(values.shape, device=values.device, generator=generator).argsort(1)
+    order = values.gather(1, chance).argsort(dim=1, descending=True, stable=True)
+    return chance.gather(1, order).argsort(1).view(heatmaps.shape)
 
 
 # ---------------------------------------------------------------------------------------- train many at once
@@ -361,10 +374,21 @@ def _check_heatmaps(heatmaps: Any, train: Tensor, test: Tensor) -> dict[str, Pai
                 f"got {type(pair).__name__}"
             )
         checked[name] = tuple(
-            _ranks.check_heatmaps(f"heatmaps[{name!r}][{i}]", one, images)
+            _check_maps(f"heatmaps[{name!r}][{i}]", one, images)
             for i, (one, images) in enumerate(zip(pair, (train, test), strict=True))
         )
     return checked
+
+
+def _check_maps(name: str, heatmaps: Any, images: Tensor) -> Tensor:
+    """Check one map for each image, (n, H, W)."""
+    maps = _checks.check_maps_of(name, heatmaps, images)
+    if maps.shape[1] > 1:
+        wanted = (len(images), *images.shape[-2:])
+        raise ValueError(
+            f"{name} must have the shape {wanted}, one map for each image, got {tuple(maps.shape)}"
+        )
+    return maps[:, 0].float() if maps.dtype == torch.bool else maps[:, 0]
 
 
 def _check_fill(fill: Any, x: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ The conventions, the same for every judge here:
 - **What is measured** is the softmax probability of the class (``what="probability"``) or its logit.
 - **What hidden pixels become** changes curves more than most maps do (see ``perturbation`` for the words that
   ``fill`` may be): try more than one before you believe a ranking.
+- **Two judges ask for more than maps**: ``roar`` for what trains a new network, ``max_sensitivity`` for the
+  explainer itself.
 - **Randomness** (ties, random orders, noise) comes from ``generator`` alone, is drawn before the first pass,
   and is shared by all images and maps. Scores are float32 or better.
 
@@ -32,10 +34,28 @@ from torch import Tensor, nn
 
 from xai_lib import _checks, _masking, _model, _ranking
 from xai_lib._checks import Classes, Target
+from xai_lib._imputation import impute
 from xai_lib._masking import Fill
 from xai_lib._ranking import Ranking
+from xai_lib._road import Road, road
+from xai_lib._roar import Roar, hide, roar
+from xai_lib._sensitivity import infidelity, max_sensitivity
 
-__all__ = ["Aopc", "Curve", "aopc", "deletion", "insertion"]
+__all__ = [
+    "Aopc",
+    "Curve",
+    "Road",
+    "Roar",
+    "aopc",
+    "deletion",
+    "hide",
+    "impute",
+    "infidelity",
+    "insertion",
+    "max_sensitivity",
+    "road",
+    "roar",
+]
 
 
 @dataclass(frozen=True, eq=False)

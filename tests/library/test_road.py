@@ -6,9 +6,7 @@ from torch import nn
 
 from tests.architectures import Plain, build, images
 from tests.promises import Counting, assert_as_found, assert_says, complaint, snapshot
-from xai_lib import _ranks
-from xai_lib._imputation import impute
-from xai_lib._road import road
+from xai_lib.faithfulness import impute, road
 
 
 def seeded(seed=0, device="cpu"):
@@ -169,29 +167,6 @@ def test_bad_input_of_impute_is_named(change, words, error):
     assert_says(complaint(lambda: impute(**given), error=error), *words)
 
 
-# ------------------------------------------------------------------------------------------------- the order
-
-
-def test_the_highest_value_goes_first_and_the_lowest_first_in_the_other_order():
-    heat = torch.tensor([[[0.5, -2.0], [3.0, 0.0]]])
-    assert _ranks.ranks(heat).tolist() == [[[1, 3], [0, 2]]]
-    assert _ranks.ranks(heat, order="lerf").tolist() == [[[2, 0], [3, 1]]]
-    assert torch.equal(_ranks.ranks(-heat), _ranks.ranks(heat, order="lerf"))
-
-
-def test_equal_values_are_ordered_by_chance_for_each_map_anew(device):
-    """A map of zeros has no top rows: over many draws each pixel is as likely as any to go first."""
-    flat = torch.zeros(4000, 2, 3, device=device)
-    ranks = _ranks.ranks(flat, generator=seeded(0, device))
-    assert torch.equal(ranks.flatten(1).sort(1).values[0], torch.arange(6, device=device))
-    first = (ranks == 0).float().mean(0)
-    assert (first - 1 / 6).abs().max() < 0.025
-    half = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]], device=device).expand(50, 2, 3)
-    ranks = _ranks.ranks(half, generator=seeded(0, device))
-    assert (ranks[half == 1] < 3).all() and (ranks[half == 0] >= 3).all()
-    assert torch.equal(ranks, _ranks.ranks(half, generator=seeded(0, device)))
-
-
 # ------------------------------------------------------------------------------------------------------ ROAD
 
 
@@ -205,12 +180,27 @@ def test_the_scores_are_those_of_the_imputed_images_one_by_one(order, device):
     assert result.scores.shape == result.predicted.shape == (2, 4)
     assert torch.equal(result.target, target)
     for i in range(2):
-        ranks = _ranks.ranks(heat[i], order=order)
+        ranks = (heat[i] if order == "lerf" else -heat[i]).flatten().argsort().argsort().view(17, 21)
         for f, fraction in enumerate(fractions):
             seen = impute(x[i : i + 1], ranks < round(fraction * 17 * 21), sigma=0)
             p = model(seen).softmax(1)[0]
             torch.testing.assert_close(result.scores[i, f], p[target[i]].detach(), atol=1e-4, rtol=0)
             assert result.predicted[i, f] == p.argmax()
+
+
+def test_several_maps_of_an_image_are_judged_as_each_by_itself(device):
+    """But for chance and noise: they share both."""
+    model, x = build(Plain).double().to(device), images(2, dtype=torch.float64, device=device)
+    maps = torch.rand(2, 3, 17, 21, generator=seeded()).to(device)
+    options = {"fractions": (0.3, 0.6), "batch_size": 5}
+    several = road(model, x, 2, maps, generator=seeded(1, device), **options)
+    assert several.scores.shape == several.predicted.shape == (2, 3, 2) and several.accuracy.shape == (3, 2)
+    for m in range(3):
+        one = road(model, x, 2, maps[:, m], generator=seeded(1, device), **options)
+        torch.testing.assert_close(several.scores[:, m], one.scores, atol=1e-4, rtol=0)
+        assert torch.equal(several.accuracy[m], one.accuracy)
+    blind = road(model, x, 2, maps, order="random", generator=seeded(1, device), **options)
+    torch.testing.assert_close(blind.scores[:, 0], blind.scores[:, 1])
 
 
 def test_accuracy_is_the_share_of_images_that_still_get_the_target():
@@ -268,7 +258,7 @@ def test_the_model_is_left_as_found_and_the_result_is_detached():
 @pytest.mark.parametrize(
     "change, words, error",
     [
-        ({"heatmaps": torch.rand(2, 8, 8)}, ["heatmaps", "(2, 17, 21)", "interpolate"], ValueError),
+        ({"heatmaps": torch.rand(2, 8, 8)}, ["heatmaps", "(2, 17, 21)", "resize"], ValueError),
         ({"heatmaps": torch.rand(3, 17, 21)}, ["heatmaps", "(2, 17, 21)", "(3, 17, 21)"], ValueError),
         ({"heatmaps": torch.full((2, 17, 21), torch.inf)}, ["heatmaps", "finite"], ValueError),
         ({"fractions": (0.5, 0.1)}, ["fractions", "ascend"], ValueError),

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.promises import assert_says, complaint
-from xai_lib import _ranks, digits
-from xai_lib._roar import RANDOM, Roar, hide, roar
+from xai_lib import digits
+from xai_lib._roar import RANDOM, _ranks
+from xai_lib.faithfulness import Roar, hide, roar
 
 
 def seeded(seed=0, device="cpu"):
@@ -185,7 +186,7 @@ def test_hide_takes_the_highest_ranks_and_fills_with_the_mean_of_each_channel(de
     x = torch.rand(3, 2, 4, 5, generator=seeded()).to(device)
     heat = torch.rand(3, 4, 5, generator=seeded(1)).to(device)
     gone = hide(x, heat, 0.3)
-    ranks = _ranks.ranks(heat)
+    ranks = _ranks(heat, None)
     mean = x.mean((0, 2, 3))
     for i in range(3):
         hidden = ranks[i] < 6
@@ -198,6 +199,21 @@ def test_hide_takes_the_highest_ranks_and_fills_with_the_mean_of_each_channel(de
     assert torch.equal(hide(x, heat, 1, fill="grey"), torch.full_like(x, 0.5))
     colour = torch.tensor([0.1, 0.9], device=device)[:, None, None]
     assert torch.equal(hide(x, heat, 1, fill=colour), colour.expand_as(x))
+
+
+def test_equal_values_are_ordered_by_chance_for_each_map_anew(device):
+    """A map of zeros has no top rows, and no pixels that go first everywhere."""
+    flat = torch.zeros(4000, 2, 3, device=device)
+    ranks = _ranks(flat, seeded(0, device))
+    assert torch.equal(ranks.flatten(1).sort(1).values, torch.arange(6, device=device).expand(4000, 6))
+    first = (ranks == 0).float().mean(0)
+    assert (first - 1 / 6).abs().max() < 0.025
+    half = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]], device=device).expand(50, 2, 3)
+    ranks = _ranks(half, seeded(0, device))
+    assert (ranks[half == 1] < 3).all() and (ranks[half == 0] >= 3).all()
+    assert torch.equal(ranks, _ranks(half, seeded(0, device)))
+    heat = torch.tensor([[[0.5, -2.0], [3.0, 0.0]]], device=device)
+    assert _ranks(heat, None).tolist() == [[[1, 3], [0, 2]]]
 
 
 def test_train_and_test_are_filled_with_the_mean_of_the_training_set(sets):

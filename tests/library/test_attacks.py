@@ -1,0 +1,205 @@
+"""Pictures whose map was moved, and the smooth networks that this needs."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xai_lib import cams, data, grad_cam, gradient, gradient_x_input, load_model, rise
+from xai_lib.attacks import attack_input, softened, with_graph
+from xai_lib.similarity import rank_correlation, ssim
+
+
+def seed(device="cpu"):
+    return torch.Generator(device).manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return data.shapes(40, seed=31).images
+
+
+def magnitudes(model, x, target=None):
+    return gradient(model, x, target).abs().sum(1)
+
+
+class Rectified(nn.Module):
+    """Every way to write a rectifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(7))
+        self.relu, self.inplace, self.six = nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()
+
+    def forward(self, x):
+        ways = [self.relu, self.inplace, self.six, F.relu, torch.relu, lambda z: z.relu(), F.relu6]
+        for layer, rectify in zip(self.layers, ways, strict=True):
+            x = rectify(layer(x) + 0.1)
+        y = x - 0.05
+        y.relu_()
+        return y.mean((2, 3))
+
+
+def by_hand(model, x, beta):
+    for k, layer in enumerate(model.layers):
+        z = layer(x) + 0.1
+        x = F.softplus(z, beta) - (F.softplus(z - 6, beta) if k in (2, 6) else 0)
+    return F.softplus(x - 0.05, beta).mean((2, 3))
+
+
+def test_every_kind_of_rectifier_is_made_smooth(device):
+    torch.manual_seed(0)
+    model = Rectified().double().to(device)
+    x = torch.rand(2, 3, 5, 5, dtype=torch.double, device=device, requires_grad=True)
+    smooth = softened(model, 3.0)
+    assert torch.allclose(smooth(x), by_hand(model, x, 3.0), atol=1e-12)
+    assert not torch.allclose(smooth(x), model(x), atol=1e-2)
+    assert torch.allclose(softened(model, 1e5)(x), model(x), atol=1e-4)
+    ours, theirs = (torch.autograd.grad(y.sum(), x)[0] for y in (smooth(x), by_hand(model, x, 3.0)))
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    again = copy.deepcopy(smooth)  # a copy of a copy is smooth by weights of its own
+    with torch.no_grad():
+        smooth.layers[0].weight.zero_()
+    assert torch.allclose(again(x), by_hand(model, x, 3.0), atol=1e-12)
+    assert [n for n, _ in smooth.named_modules()] == [n for n, _ in model.named_modules()]
+
+
+def test_softplus_is_the_mean_of_relus_under_logistic_noise():
+    beta, z = 2.0, torch.linspace(-2, 2, 9, dtype=torch.double)
+    u = torch.rand(400_000, 1, generator=seed(), dtype=torch.double)
+    noise = (u / (1 - u)).log() / beta  # logistic
+    standard_error = F.relu(z - noise).std(0) / len(u) ** 0.5
+    assert ((F.relu(z - noise).mean(0) - F.softplus(z, beta)).abs() < 5 * standard_error).all()
+
+
+def test_curvature_is_at_most_a_quarter_of_beta():
+    z = torch.linspace(-3, 3, 601, dtype=torch.double, requires_grad=True)
+    slope = torch.autograd.grad(F.softplus(z, 7.0).sum(), z, create_graph=True)[0]
+    curvature = torch.autograd.grad(slope.sum(), z)[0]
+    assert 0.99 * 7 / 4 < curvature.max() <= 7 / 4 + 1e-12
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [gradient, gradient_x_input]
+    + [
+        partial(getattr(cams, name), layer="features.12", upsample=upsample)
+        for name in ("grad_cam", "grad_cam_plus_plus", "xgrad_cam", "layer_cam", "hires_cam")
+        for upsample in (True, False)
+    ],
+    ids=str,
+)
+def test_with_a_graph_the_map_is_the_librarys(explain, pictures, device):
+    model, x = load_model("small_vgg", device), pictures[:2].to(device)
+    target = torch.tensor([1, 6], device=device)
+    graphed = with_graph(explain)(model, x.clone().requires_grad_(), target)
+    assert graphed.requires_grad
+    assert torch.allclose(graphed.detach(), explain(model, x, target), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["small_vgg", "small_gap"])
+def test_a_picture_with_the_same_answer_gets_another_map(network, pictures, device):
+    model, x = load_model(network, device), pictures[[3, 5]].to(device)
+    wanted = magnitudes(model, pictures[[7, 20]].to(device))
+    before = copy.deepcopy(model.state_dict())
+    attacked = attack_input(
+        gradient, model, x, towards=wanted, steps=100, radius=0.03, generator=seed(device)
+    )
+    logits, moved = model(x), model(attacked)
+    target = logits.argmax(1)
+    assert torch.equal(moved.argmax(1), target)
+    assert (moved - logits).abs().max() < 0.6
+    assert 0 <= attacked.min() and attacked.max() <= 1
+    assert (attacked - x).abs().max() <= 0.03 + 1e-6
+    assert ssim(attacked.flatten(0, 1), x.flatten(0, 1)).mean() > 0.9
+    near, far = (
+        rank_correlation(magnitudes(model, attacked, target), m)
+        for m in (wanted, magnitudes(model, x, target))
+    )
+    was = rank_correlation(magnitudes(model, x, target), wanted)
+    assert (near > was + 0.3).all()
+    assert (far < 0.7).all()
+    smooth = softened(model, 3.0)  # the defence: smooth maps hardly move
+    defended = rank_correlation(magnitudes(smooth, attacked, target), magnitudes(smooth, x, target))
+    assert (defended > far + 0.15).all()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_hottest_pixels_cool_and_the_centre_moves(pictures, device):
+    model, x = load_model("small_gap", device), pictures[[3, 5]].to(device)
+    h = magnitudes(model, x)
+    hottest = h.flatten(1).topk(int(0.05 * h[0].numel()), 1).indices
+
+    def share(maps):
+        return maps.flatten(1).gather(1, hottest).sum(1) / maps.sum((1, 2))
+
+    cooled = attack_input(gradient, model, x, towards="top_k", steps=40, generator=seed(device))
+    assert (share(magnitudes(model, cooled)) < 0.7 * share(h)).all()
+
+    def centre(maps):
+        rows = torch.arange(112.0, device=device)
+        return torch.stack([(maps.sum(2) * rows).sum(1), (maps.sum(1) * rows).sum(1)], 1) / maps.sum(
+            (1, 2)
+        ).unsqueeze(1)
+
+    shifted = attack_input(gradient, model, x, towards="centre_of_mass", steps=40, generator=seed(device))
+    assert ((centre(magnitudes(model, shifted)) - centre(h)).norm(dim=1) > 3).all()
+
+
+def test_a_cam_is_moved_on_its_own_grid(pictures, device):
+    model, x = load_model("small_vgg", device), pictures[[3, 5]].to(device)
+    explain = partial(grad_cam, layer="features.12", upsample=False)
+    corner = torch.zeros(2, 112, 112, device=device)
+    corner[:, :32, :32] = 1
+    attacked = attack_input(explain, model, x, towards=corner, steps=60, generator=seed(device))
+    target = model(x).argmax(1)
+    assert torch.equal(model(attacked).argmax(1), target)
+
+    def inside(x):
+        maps = explain(model, x, target)
+        return maps[:, :4, :4].sum((1, 2)) / maps.sum((1, 2))
+
+    assert (inside(attacked) > 4 * inside(x)).all()
+    assert inside(attacked).mean() > 0.15
+
+
+def test_draws_come_from_the_generator_and_an_impossible_attack_changes_nothing(pictures):
+    model, x = load_model("small_gap"), pictures[[3]]
+    first, second = (
+        attack_input(gradient, model, x, towards="top_k", steps=10, generator=seed()) for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    own = magnitudes(model, x)  # it is there already: every step is worse
+    assert torch.equal(attack_input(gradient, model, x, towards=own, steps=10, generator=seed()), x)
+
+
+def net():
+    return load_model("small_gap")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda x: softened("model", 1.0), TypeError, "model must be"),
+        (lambda x: softened(net(), 0), ValueError, "beta must be"),
+        (lambda x: with_graph("gradient"), TypeError, "explain must be a function"),
+        (lambda x: with_graph(partial(grad_cam, relu=True)), ValueError, "explain must name a layer"),
+        (lambda x: attack_input(rise, net(), x, towards="top_k"), ValueError, "explain must give a map"),
+        (lambda x: attack_input(gradient, net(), x, towards="away"), ValueError, "towards must be"),
+        (lambda x: attack_input(gradient, net(), x, towards=x), ValueError, "towards must be"),
+        (lambda x: attack_input(gradient, net(), x, towards=-x[:, 0]), ValueError, "towards must not be"),
+        (lambda x: attack_input(gradient, net(), x, 9, towards="top_k"), ValueError, "target must be below"),
+        (lambda x: attack_input(gradient, net(), x, towards="top_k", steps=0), ValueError, "steps must be"),
+        (lambda x: attack_input(gradient, net(), x, towards="top_k", radius=0), ValueError, "radius must"),
+        (lambda x: attack_input(gradient, net(), x, towards="top_k", share=2), ValueError, "share must be"),
+        (lambda x: attack_input(gradient, net(), x, towards="top_k", keep=-1), ValueError, "keep must be"),
+        (lambda x: attack_input(gradient, net().train(), x, towards="top_k"), ValueError, "training mode"),
+    ],
+)
+def test_bad_input_names_the_argument(call, error, says, pictures):
+    with pytest.raises(error, match=says):
+        call(pictures[:2])

@@ -3,6 +3,8 @@
 Every step sees scenes that were never seen before, so there is nothing to overfit. Batch normalisation speeds
 the training up and is folded into the convolutions at the end: what ships is convolutions, ReLUs, pooling and
 linear layers. Weights are stored as float16, and every stated accuracy is that of the stored weights.
+
+``python -m xai_lib.train roar`` trains hundreds of small networks instead: the run of ROAR that chapter 6 reads.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from xai_lib.data import SHAPE_CLASSES, Shapes, shapes, with_stamps
 from xai_lib.models import SHIPPED, WEIGHTS, Classifier, build_small, fold_batch_norm
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
+ROAR = "roar"
 
 
 @dataclass(frozen=True)
@@ -196,22 +199,39 @@ def save(model: Classifier, name: str, recipe: Recipe, folder: Path, size: int =
 def main(arguments: list[str] | None = None) -> None:
     """The command line: train, store, and say what the network can do."""
     parser = argparse.ArgumentParser(prog="python -m xai_lib.train", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=SHIPPED, help="which network")
+    parser.add_argument("name", choices=(*SHIPPED, ROAR), help="which network, or the run of ROAR")
     parser.add_argument(
-        "--out", type=Path, default=WEIGHTS, help="folder for the weights (default: the package's)"
+        "--out", type=Path, help="folder for the weights (default: the package's); file for ROAR's results"
     )
     parser.add_argument("--steps", type=int, help="gradient steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="initial weights and scenes (default: the recipe's)")
     parser.add_argument(
         "--bfloat16", action="store_true", default=None, help="for processors that compute in it"
     )
+    parser.add_argument("--workers", type=int, default=1, help="processes side by side (ROAR only)")
     options = parser.parse_args(arguments)
+    if options.name == ROAR:
+        _roar(parser, options)
+        return
     keys = ("steps", "seed", "bfloat16")
     chosen = {key: value for key in keys if (value := getattr(options, key)) is not None}
     recipe = Recipe(**(asdict(RECIPES[options.name]) | chosen))
     model = train(options.name, recipe, progress=True)
-    facts = save(model, options.name, recipe, options.out)
+    facts = save(model, options.name, recipe, options.out or WEIGHTS)
     print(json.dumps(facts["held_out"], indent=1))
+
+
+def _roar(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from xai_lib import _roar_shapes  # here: it needs explainers, which need the networks that are made here
+
+    if options.steps is not None or options.seed is not None or options.bfloat16:
+        parser.error(
+            "--steps, --seed and --bfloat16 are for networks; ROAR's settings are _roar_shapes.Settings"
+        )
+    file = options.out or _roar_shapes.FILE
+    facts = _roar_shapes.save(_roar_shapes.Settings(), file, options.workers)
+    for name, row in zip(facts["names"], facts["accuracy"], strict=True):
+        print(f"{name:24}", *(f"{sum(cell) / len(cell):.2f}" for cell in row))
 
 
 def _scenes(recipe: Recipe, n: int, seed: int, size: int) -> Shapes:

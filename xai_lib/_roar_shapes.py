@@ -151,7 +151,6 @@ def maps_of(settings: Settings) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
 
 def measure(settings: Settings, maps: dict[str, tuple[Tensor, Tensor]], kind: str, seed: int) -> list:
     """Accuracies [map][fraction] of one seed; ``kind`` is "roar", "keep" or "mask_only"."""
-    torch.set_num_threads(1)
     train, test = (scenes(settings, held)[:2] for held in (False, True))
     shares = {"roar": settings.fractions, "keep": settings.kept, "mask_only": settings.masks}[kind]
     result = roar(
@@ -173,7 +172,8 @@ def run(settings: Settings, workers: int = 1) -> dict:
     """Everything, spread over so many processes: names, shares, and accuracies [map][share][seed]."""
     maps = dict(maps_of(settings))
     work = [(kind, seed) for kind in ("roar", "keep", "mask_only") for seed in settings.seeds]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **alone) as pool:
         waiting = {pair: pool.submit(measure, settings, maps, *pair) for pair in work}
         found = {pair: future.result() for pair, future in waiting.items()}
 

@@ -4,7 +4,7 @@ Every step sees scenes that were never seen before, so there is nothing to overf
 the training up and is folded into the convolutions at the end: what ships is convolutions, ReLUs, pooling and
 linear layers. Weights are stored as float16, and every stated accuracy is that of the stored weights.
 
-``python -m xai_lib.train roar`` trains hundreds of small networks instead: the run of ROAR that chapter 6 reads.
+``python -m xai_lib.train roar`` trains hundreds of small networks: the run of ROAR that chapter 6 reads.
 """
 
 from __future__ import annotations

@@ -471,3 +471,23 @@ def test_the_bare_passes_of_guided_backprop_follow_its_rule():
     torch.testing.assert_close(bare, guided_backprop(model, x, 2))
     (plain,) = torch.autograd.grad(model(leaf)[:, 2].sum(), leaf)
     assert not torch.allclose(bare, plain)
+
+
+# ---------------------------------------------------------------------------------------------- retraining
+
+
+def test_roar_and_the_plain_loop_train_the_same_networks():
+    """What is timed against each other gives the same accuracies, but for an image on the border."""
+    from retrained import contest_roar
+
+    ours, rival = (call() for call in contest_roar(CPU, epochs=1, train=100).values())
+    assert ours.shape == rival.shape == (5, 6, 3)
+    assert (ours - rival).abs().max() < 2.5 / 497
+
+
+def test_the_imputation_and_quantus_fill_the_same_images():
+    from retrained import contest_impute
+
+    ours, rival = (call() for call in contest_impute(CPU, size=64).values())
+    assert ours.shape == (20, 3, 64, 64)
+    torch.testing.assert_close(ours.double(), rival.double(), atol=1e-4, rtol=0)

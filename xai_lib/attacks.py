@@ -16,12 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xai_lib import _checks, _model, cams, gradients
+from xai_lib import _checks, _model
 from xai_lib._checks import Target
+from xai_lib._fooling import fairwash, fool_lime, fool_model, project_on_data
+from xai_lib._graphs import aim_of, shares, with_graph
 
-__all__ = ["attack_input", "softened", "with_graph"]
+__all__ = [
+    "attack_input",
+    "fairwash",
+    "fool_lime",
+    "fool_model",
+    "project_on_data",
+    "softened",
+    "with_graph",
+]
 
-Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 AIMS = ("top_k", "centre_of_mass")
 BETAS = (10.0, 100.0)  # of the softened copy, from the first step to the last
 
@@ -103,63 +112,6 @@ def _softly(forward: Callable, beta: float, *args: Any, **options: Any) -> Any:
         return forward(*args, **options)
 
 
-# ------------------------------------------------------------------------ explanations to differentiate again
-
-
-def with_graph(explain: Callable) -> Explain:
-    """The same explanation, as a function ``(model, x, target)`` whose result can be differentiated.
-
-    The library's explainers return results without a graph. What an attack, or training against a map,
-    needs is the map as a function of pixels and weights.
-
-    Args:
-        explain: ``gradient``, ``gradient_x_input``, or a ``functools.partial`` of ``grad_cam``,
-            ``layer_cam``, ``hires_cam``, ``xgrad_cam`` or ``grad_cam_plus_plus`` with a ``layer``; any other
-            function is returned as it is.
-
-    Returns:
-        The function; its ``target`` is a tensor :math:`(N,)`. CAMs come on the layer's own grid unless
-        ``upsample`` (bilinear) is in the partial, as in the library.
-
-    Raises:
-        ValueError: if a CAM has no ``layer``.
-        TypeError: if ``explain`` cannot be called.
-    """
-    if not callable(explain):
-        raise TypeError(f"explain must be a function, got {type(explain).__name__}")
-    base, options = (explain.func, explain.keywords) if isinstance(explain, partial) else (explain, {})
-    if base in (gradients.gradient, gradients.gradient_x_input):
-        return partial(_slopes, base is gradients.gradient_x_input)
-    if base in _CAM_WEIGHTS:
-        if "layer" not in options:
-            raise ValueError(f"explain must name a layer: functools.partial({base.__name__}, layer=...)")
-        return partial(_cam, _CAM_WEIGHTS[base], options)
-    return explain
-
-
-_CAM_WEIGHTS = {
-    cams.grad_cam: cams.grad_cam_weights,
-    cams.grad_cam_plus_plus: cams.grad_cam_plus_plus_weights,
-    cams.xgrad_cam: cams.xgrad_cam_weights,
-    cams.layer_cam: cams.layer_cam_weights,
-    cams.hires_cam: cams.hires_cam_weights,
-}
-
-
-def _slopes(times_input: bool, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    slopes = _model.input_gradient(model, x, _checks.check_target(target, x), create_graph=True)
-    return slopes * x if times_input else slopes
-
-
-def _cam(weights: Callable, options: dict, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    classes = _checks.check_target(target, x)
-    maps, slopes, _ = _model.layer_gradient(model, x, classes, options["layer"], create_graph=True)
-    cells = cams.weighted_map(weights(maps, slopes), maps, relu=options.get("relu", True))
-    if not options.get("upsample", True):
-        return cells
-    return F.interpolate(cells[:, None], x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-
-
 # ----------------------------------------------------------------------------------------- attack the picture
 
 
@@ -231,15 +183,15 @@ def attack_input(
     if classes is not None:
         _checks.check_range(classes.highest, logits.shape[1])
     target = own if classes is None else classes.index[:, 0]
-    aim = _aim(towards, _shares(graphed(frozen, x.clone().requires_grad_(), target)).detach(), share)
-    best = _Best(x, lambda image: aim(_shares(graphed(frozen, image.requires_grad_(), target))).detach())
+    aim = aim_of(towards, shares(graphed(frozen, x.clone().requires_grad_(), target)).detach(), share)
+    best = _Best(x, lambda image: aim(shares(graphed(frozen, image.requires_grad_(), target))).detach())
     start = radius / 10 * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 1)
     image = (x + start).clamp(0, 1).requires_grad_()
     descent = torch.optim.Adam([image], lr=step_size)
     with _model.progress_bar(steps, "attack", progress) as bar:
         for step in range(steps):
             smooth = softened(frozen, _beta(step / steps))
-            loss = aim(_shares(graphed(smooth, image, target)))
+            loss = aim(shares(graphed(smooth, image, target)))
             moved = (smooth(image) - logits).square().mean(1)
             (image.grad,) = torch.autograd.grad((loss + keep * moved).sum(), image)
             descent.step()
@@ -280,37 +232,3 @@ def _check_towards(towards: Any, x: Tensor) -> None:
         )
     if (towards < 0).any() or (towards.flatten(1).amax(1) == 0).any():
         raise ValueError("towards must not be negative, nor zero everywhere")
-
-
-def _shares(maps: Tensor) -> Tensor:
-    """The map of each image as magnitudes (N, H, W) with mean 1."""
-    if not isinstance(maps, Tensor) or not maps.requires_grad:
-        raise ValueError(
-            "explain must give a map that can be differentiated: one of the functions that with_graph knows, "
-            "or your own, that keeps its graph (create_graph=True)"
-        )
-    magnitudes = maps.abs().sum(1) if maps.dim() == 4 else maps.abs()
-    return magnitudes / magnitudes.mean((1, 2), keepdim=True).clamp(min=1e-12)
-
-
-def _aim(towards: Tensor | str, before: Tensor, share: float) -> Callable[[Tensor], Tensor]:
-    """What is to become small, (N,), as a function of the maps."""
-    if isinstance(towards, Tensor):
-        wanted = towards.to(before)
-        if wanted.shape != before.shape:  # a map on the layer's own grid
-            wanted = F.interpolate(wanted[:, None], before.shape[-2:], mode="area")[:, 0]
-        wanted = wanted / wanted.mean((1, 2), keepdim=True)
-        return lambda maps: (maps - wanted).square().mean((1, 2))
-    if towards == "top_k":
-        hottest = before.flatten(1).topk(max(1, round(share * before[0].numel())), dim=1).indices
-        return lambda maps: maps.flatten(1).gather(1, hottest).mean(1)
-    rows, columns = (
-        torch.linspace(0, 1, n, dtype=before.dtype, device=before.device) for n in before.shape[-2:]
-    )
-
-    def centre(maps: Tensor) -> Tensor:
-        row, column = (maps.mean(2) * rows).mean(1), (maps.mean(1) * columns).mean(1)
-        return torch.stack([row, column], 1)
-
-    there = centre(before)
-    return lambda maps: -(centre(maps) - there).square().sum(1).clamp(min=1e-12).sqrt()

@@ -168,7 +168,7 @@ def test_bars_say_their_rows_and_values_and_the_legend_lies_inside():
 
 
 def test_bars_want_a_value_for_each_row():
-    with pytest.raises(ValueError, match="'a'. has 1 values, but there are 2 rows"):
+    with pytest.raises(ValueError, match=r"'a'. has 1 values, but there are 2 rows"):
         figures.bars(["x", "y"], {"a": [1.0]})
 
 

@@ -49,7 +49,7 @@ def rank(maps: Tensor, region: int, order: str, generator: torch.Generator | Non
     """Rank the regions of maps (N, M, H, W) by their mean; equal ones in one random order for all maps."""
     with torch.inference_mode(False):
         maps = maps.to(torch.uint8) if maps.dtype == torch.bool else maps
-        cell = None if region == 1 else _cells(maps, region)
+        cell = None if region == 1 else cells(maps, region)
         values = maps.flatten(2) if cell is None else _means(maps, region)  # (N, M, R)
         shuffled = torch.randperm(values.shape[-1], generator=generator, device=values.device)
         if order == "random":
@@ -81,7 +81,7 @@ def check_fractions(fractions: Any) -> tuple[float, ...]:
     return shares
 
 
-def _cells(maps: Tensor, region: int) -> Tensor:
+def cells(maps: Tensor, region: int) -> Tensor:
     """The number of the region that each pixel is in, (H · W,), row by row."""
     rows, columns = (torch.arange(length, device=maps.device) // region for length in maps.shape[-2:])
     return (rows[:, None] * (columns[-1] + 1) + columns).flatten()

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_lib import _checks, _masking, _model, _ranking
+from xai_lib._bounds import Bounds, aopc_bounds
 from xai_lib._checks import Classes, Target
 from xai_lib._imputation import impute
 from xai_lib._masking import Fill
@@ -43,10 +44,12 @@ from xai_lib._sensitivity import infidelity, max_sensitivity
 
 __all__ = [
     "Aopc",
+    "Bounds",
     "Curve",
     "Road",
     "Roar",
     "aopc",
+    "aopc_bounds",
     "deletion",
     "hide",
     "impute",
@@ -82,6 +85,16 @@ class Aopc:
     def value(self) -> Tensor:
         """Area over the perturbation curve, (N,) or (N, M); for a data set take the mean over the images."""
         return (self.scores[..., :1] - self.scores).mean(-1)
+
+    def normalised(self, bounds: Bounds) -> Tensor:
+        """Where the value lies between the bounds of its image: 0 is the worst order found, 1 the best.
+
+        Outside [0, 1] where a map beats the search, or was judged with other options than the bounds were
+        found with; NaN where the bounds are equal: then no order is better than another.
+        """
+        width, value = bounds.upper - bounds.lower, self.value
+        lower, width = (v[:, None] if value.dim() == 2 else v for v in (bounds.lower, width))
+        return (value - lower) / width.where(width > 0, torch.nan)
 
 
 # --------------------------------------------------------------------------------------------------- judges

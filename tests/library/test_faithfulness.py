@@ -12,7 +12,7 @@ from torch import nn
 from tests.architectures import Plain, build, images
 from tests.promises import Counting, assert_as_found, assert_says, complaint, snapshot
 from xai_lib import aopc, deletion, insertion
-from xai_lib.faithfulness import Aopc, Curve
+from xai_lib.faithfulness import Aopc, Curve, aopc_bounds
 
 JUDGES = {
     "deletion": partial(deletion, steps=6),
@@ -211,6 +211,81 @@ def test_regions_are_squares_from_the_upper_left_cut_off_at_the_border(device):
         maps = torch.where(cell == lost, 0.3, 0.2)[None]
         scores = deletion(model, x, 0, maps, region=3, steps=6, fill=1.0, what="logit").scores[0]
         assert scores.tolist() == [0] + 6 * [int((cell == lost).sum())]
+
+
+# ------------------------------------------------------------------------------------------------- the bounds
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+@pytest.mark.parametrize("what", ["probability", "logit"])
+def test_with_enough_beams_the_bounds_are_those_of_all_orders(steps, what, device):
+    """Six regions: every order of them, tried as a map of its own."""
+    model, x = build(Plain).double().to(device), images(2, (8, 12), dtype=torch.float64, device=device)
+    options = {"region": 4, "steps": steps, "fill": 0.2, "what": what, "batch_size": 512}
+    target = torch.tensor([0, 3], device=device)
+    bounds = aopc_bounds(model, x, target, beams=20, **options)
+    orders = torch.tensor(list(permutations(range(6))), dtype=torch.float64, device=device)
+    every = orders.view(720, 2, 3).repeat_interleave(4, 1).repeat_interleave(4, 2).expand(2, -1, -1, -1)
+    values = aopc(model, x, target, every, **options)
+    torch.testing.assert_close(bounds.lower, values.value.amin(1))
+    torch.testing.assert_close(bounds.upper, values.value.amax(1))
+    shares = values.normalised(bounds)
+    assert shares.shape == (2, 720)
+    torch.testing.assert_close(shares.amin(1), torch.zeros(2).to(x))
+    torch.testing.assert_close(shares.amax(1), torch.ones(2).to(x))
+
+
+@pytest.mark.parametrize("beams", [1, 2, 7])
+def test_the_maps_of_the_bounds_have_the_orders_found(beams, device):
+    model, x = build(Plain).double().to(device), images(3, dtype=torch.float64, device=device)
+    options = {"region": 5, "steps": 9, "fill": "mean"}
+    bounds = aopc_bounds(model, x, None, beams=beams, **options)
+    found = [aopc(model, x, None, maps, **options) for maps in (bounds.worst, bounds.best)]
+    torch.testing.assert_close(found[0].value, bounds.lower)
+    torch.testing.assert_close(found[1].value, bounds.upper)
+    assert found[0].normalised(bounds).abs().max() < 1e-9
+    chance = aopc(model, x, None, maps_of(3, several=(20,), device=device), **options)
+    assert ((bounds.lower[:, None] < chance.value) & (chance.value < bounds.upper[:, None])).all()
+    wide, narrow = (aopc_bounds(model, x, None, beams=b, batch_size=3, **options) for b in (beams, 1))
+    torch.testing.assert_close(wide.upper, bounds.upper)
+    assert (wide.upper >= narrow.upper - 1e-12).all() and (wide.lower <= narrow.lower + 1e-12).all()
+
+
+def test_the_greedy_search_costs_a_pass_for_each_region_left():
+    model = build(Counting)
+    before = snapshot(model)
+    aopc_bounds(model, images(2), 1, region=5, steps=9, fill=0.0, batch_size=1)
+    assert model.passes == 2 * (1 + 2 * sum(20 - k for k in range(9)))
+    assert_as_found(model, before)
+
+
+def test_orders_that_hid_the_same_regions_are_one():
+    """Of six regions there are 6, 15, 20, 15, 6 and 1 sets: no picture is scored twice."""
+    model = build(Counting)
+    aopc_bounds(model, images(1, (8, 12)), 1, region=4, steps=6, fill=0.0, beams=20, batch_size=1)
+    assert model.passes == 1 + 2 * (6 + 15 + 20 + 15 + 6 + 1)
+
+
+def test_a_model_that_sees_nothing_has_no_order_that_is_better(device):
+    model, x = weighted(torch.zeros(4, 6), device), torch.rand(2, 1, 4, 6, dtype=torch.float64, device=device)
+    options = {"region": 2, "steps": 4, "fill": 0.0}
+    bounds = aopc_bounds(model, x, 0, **options)
+    assert torch.equal(bounds.lower, bounds.upper)
+    assert aopc(model, x, 0, maps_of(2, (4, 6), device=device), **options).normalised(bounds).isnan().all()
+
+
+def test_bad_options_of_the_bounds_are_named():
+    good = {"region": 5, "steps": 9, "fill": 0.0}
+    for change, words in (
+        ({"steps": 21}, "steps must be at most the number of regions, 4 × 5 = 20"),
+        ({"region": 30}, "region must fit"),
+        ({"fill": "uniform"}, "fill must be one of 'mean', 'grey', 'blur', got 'uniform'"),
+        ({"beams": 0}, "beams must be a positive whole number"),
+        ({"what": "logits"}, "what must be one of"),
+    ):
+        model = build(Counting)
+        call = partial(aopc_bounds, model, X, 1, **(good | change))
+        assert_says(complaint(call, model), words)
 
 
 # -------------------------------------------------------------------------------------------- ties and chance

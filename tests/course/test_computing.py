@@ -107,6 +107,16 @@ def test_the_plain_text_tells_other_data_apart(make):
     assert repr(make()).startswith(f"Figure {make().number}, explorer {make.__name__}\n")
 
 
+def test_no_number_is_minus_zero_and_every_minus_is_a_true_one():
+    faint, tilted = np.full((10, 64), -1e-9), -np.ones((10, 64))
+    tilted[9] = 0
+    assert "−0.00" not in digits(weights=faint).html()
+    shown = digits(weights=tilted, samples=np.full((1, 8, 8), 0.25)).html()
+    assert "shares sum to −16.00" in shown and "to -16" not in shown
+    drawn = cam(bias={"cat": -1e-9 - MAPS.mean((1, 2)) @ CLASSES["cat"], "cup": -1.0})
+    assert page(drawn).select_one("[data-big=logit] b").text == "0.00"
+
+
 def test_the_logits_survive_their_storage_for_every_class_of_imagenet():
     """1280 maps of 8 bits with a scale each, weights of 16 bits: the page's logits are torch's to 0.01."""
     model, kept = load_model("efficientnet_lite0"), []

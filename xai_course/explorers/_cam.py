@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from xai_lib.localisation import box_from_heatmap, iou
 from xai_lib.viz import to_array, to_pixels
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 LOGIT_ERROR = 1e-2  # what storing the maps and weights in few bits may cost a logit
 
@@ -165,13 +164,12 @@ def _body(
     )
     grey = _base.layer(source, "The photograph in grey", classes="is-grey", pixelated=False)
     boxes = _base.box_layer(found.numpy(), truth, width, height)
-    logit = f"{cells.mean() + bias:.2f}"
+    logit = decimal(cells.mean() + bias)
     numbers = (
         f'<p class="s-big" data-big="logit"><b>{logit}</b>logit of the class, with the cells as they lie</p>'
         f'<p class="s-big" data-big="before"><b>{logit}</b>logit with every cell in its place</p>'
-        f'<p class="s-sum">mean of the map {cells.mean():.2f} + bias {bias:.2f} = logit {logit}</p>'
+        f'<p class="s-sum">mean of the map {decimal(cells.mean())} + bias {decimal(bias)} = logit {logit}</p>'
     )
-    numbers = re.sub(r"(?<=[> ])-(?=\d)", "−", numbers)
     return _base.grid(
         _base.panel("photo", "photograph", "with the box", layers=photograph + boxes, ratio=width / height),
         _base.panel(
@@ -215,9 +213,9 @@ def _said(
     share = 100 * (x1 - x0) * (y1 - y0) / area
     fits = "" if truth is None else f" Its overlap with the human’s box, IoU, is {_iou(found, truth):.2f}."
     return (
-        f"Logit of “{name}”: {cells.mean() + bias:.2f}. At {100 * threshold:.0f} % of the maximum "
+        f"Logit of “{name}”: {decimal(cells.mean() + bias)}. At {100 * threshold:.0f} % of the maximum "
         f"the box covers {share:.0f} % of the photograph.{fits}"
-    ).replace(": -", ": −")
+    )
 
 
 def _iou(found: torch.Tensor, truth: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from xai_lib.viz import to_array
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 SIDE = 8
 
@@ -76,7 +76,7 @@ def digits(
         body=_body(first, single, contrast, scores, top, why, rather_than),
         controls=_controls(samples, why, rather_than),
         said=_said(scores, why, rather_than, single, contrast),
-        bars=_base.bar("share", "share of the score", f"−{top:.2f}", f"{top:.2f}", signed=True),
+        bars=_base.bar("share", "share of the score", decimal(-top), decimal(top), signed=True),
         data={
             "weights": _base.packed(weights, "f32"),
             "bias": _base.packed(bias, "f32"),
@@ -122,11 +122,11 @@ def _body(
             "draw here: mouse, finger, or arrow keys and space",
             layers=_base.layer(ink, "A digit of 8 by 8 pixels") + '<i class="s-mark" hidden></i>',
         ),
-        _base.panel("single", f"why a {why}?", f"shares sum to {_signed(single.sum())}", layers=maps[0]),
+        _base.panel("single", f"why a {why}?", f"shares sum to {decimal(single.sum())}", layers=maps[0]),
         _base.panel(
             "contrast",
             f"why a {why} rather than a {rather_than}?",
-            f"shares sum to {_signed(contrast.sum())}",
+            f"shares sum to {decimal(contrast.sum())}",
             layers=maps[1],
         ),
         f'<div class="s-panel s-scores"><p class="s-name">probability of each digit</p>{odds}</div>',
@@ -172,13 +172,9 @@ def _said(scores: np.ndarray, why: int, rather_than: int, single: np.ndarray, co
     best = int(scores.argmax())
     return (
         f"The classifier says {best}, with probability {shares[best] / shares.sum():.0%}. ".replace("%", " %")
-        + f"The shares of the {why} sum to {_signed(single.sum())}, those of the contrast to "
-        f"{_signed(contrast.sum())}."
+        + f"The shares of the {why} sum to {decimal(single.sum())}, those of the contrast to "
+        f"{decimal(contrast.sum())}."
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _flat(name: str, values: Any, rows: int) -> np.ndarray:

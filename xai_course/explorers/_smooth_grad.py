@@ -10,7 +10,7 @@ import numpy as np
 from xai_lib.viz import to_pixels
 
 from . import _base
-from ._base import Explorer
+from ._base import Explorer, decimal
 
 MAP_ERROR = 0.05  # what storing the gradients in few bits may change a map, as a share of its norm
 TOP = 99  # percentile of a map at which its colours end: one bright pixel would leave the rest black
@@ -190,7 +190,7 @@ def _body(
         )
         for mean, half in zip(means, ("first", "second"), strict=True)
     ]
-    numbers = [("agreement", f"{agreement:.2f}", "correlation of the two maps")]
+    numbers = [("agreement", decimal(agreement), "correlation of the two maps")]
     numbers.append(("error", f"{100 * error:.0f} %", "distance from the mean of the whole other half"))
     if chance is not None:
         numbers.append(("chance", f"{100 * chance:.0f} %", f"probability of {of} on such copies"))
@@ -242,6 +242,7 @@ def _said(sigma: float, samples: int, agreement: float, error: float, chance: fl
         else f" On such copies the network gives {of} a probability of {100 * chance:.0f} %."
     )
     return (
-        f"Noise {100 * sigma:g} %, {_of(samples)}: two maps from different noise correlate {agreement:.2f}; "
-        f"the first is {100 * error:.0f} % away from the mean of the whole other half.{sees}"
-    ).replace(" -", " −")
+        f"Noise {100 * sigma:g} %, {_of(samples)}: two maps from different noise correlate "
+        f"{decimal(agreement)}; the first is {100 * error:.0f} % away from the mean of the whole other "
+        f"half.{sees}"
+    )

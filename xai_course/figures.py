@@ -203,15 +203,15 @@ def figure(
     if any(not labels[kind] for kind in scales):
         raise ValueError("bar is missing: say what the colours of the heatmaps mean, with the unit")
     columns = columns or (max(map(len, rows.values())) if "" not in rows else min(len(flat), 4))
-    return Figure(number, rows, caption, look, alt, labels, scales, shared, columns)
+    return Figure(number, rows, caption, look, alt, labels, scales, shared, clip, columns)
 
 
 class Figure(Displayed):
     """A numbered figure; made by :func:`figure`."""
 
-    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, columns) -> None:
+    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, clip, columns) -> None:
         self.number, self.rows, self.caption, self.look, self.alt = number, rows, caption, look, alt
-        self.labels, self.scales, self.shared, self.columns = labels, scales, shared, columns
+        self.labels, self.scales, self.shared, self.clip, self.columns = labels, scales, shared, clip, columns
 
     def __repr__(self) -> str:
         lines = [f"Figure {self.number}"]
@@ -250,7 +250,7 @@ class Figure(Displayed):
     def _panel(self, panel: Panel) -> str:
         scale = None
         if panel.heat is not None:
-            scale = self.scales[panel.signed] if self.shared else _limits([panel], 100.0)
+            scale = self.scales[panel.signed] if self.shared else _limits([panel], self.clip)
         return f'<div class="s-panel">{shot(panel, scale)}{title(panel.name, panel.note)}</div>'
 
     def _tools(self) -> str:
@@ -270,7 +270,8 @@ class Figure(Displayed):
 
     def _ends(self, signed: bool, scale: tuple[float, float]) -> tuple[str, str]:
         if not self.shared:
-            return ("−max" if signed else "0" if scale[0] == 0 else "min", "each map’s own max")
+            low = "−max" if signed else "0" if scale[0] == 0 else "min"
+            return low, "each map’s own max" if self.clip == 100 else f"each map’s {self.clip:g}th percentile"
         return number_text(scale[0]), number_text(scale[1])
 
 

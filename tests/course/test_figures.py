@@ -113,6 +113,24 @@ def test_segments_have_borders_and_carry_their_numbers():
     assert left < 50 < right
 
 
+def test_each_map_s_own_scale_ends_at_the_percentile_that_was_asked_for():
+    spike = torch.full((8, 8), 0.1)
+    spike[0, 0] = 1.0
+    panels = [figures.panel(heat=spike, name="spike")]
+    full, clipped = (
+        page(figures.figure("1.1", panels, bar="value", shared=False, clip=clip, **TEXTS))
+        for clip in (100, 90)
+    )
+    pale, bright = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(html.img["src"].split(",")[1]))).convert("RGB"))[
+            -1, -1
+        ]
+        for html in (full, clipped)
+    )
+    assert bright.sum() > 2 * pale.sum()
+    assert "each map’s own max" in full.text and "each map’s 90th percentile" in clipped.text
+
+
 def test_a_chart_is_drawn_in_the_colours_of_the_page():
     axes = figures.chart(xlabel="samples", ylabel="error")
     axes.plot([1, 2, 4], [1.0, 0.5, 0.25], label="measured")

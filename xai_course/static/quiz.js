@@ -40,7 +40,7 @@ const shuffled = (items, name) => {
 // The choices of a question, in the order of the quiz file.
 const choices = form => {
   const options = $$(".s-opt", form);
-  const brief = option => !$(".s-quiz-code", option) && $("label", option).textContent.length <= 44;
+  const brief = option => !$(".s-quiz-code", option) && $("label", option).textContent.trim().length <= 50;
   form.classList.toggle("is-brief", options.every(brief));  // they stand two in a row
   if (form.dataset.shuffle === "true") $(".s-opts", form).append(...shuffled(options, form.dataset.quiz));
   return options.map(option => {

@@ -360,7 +360,8 @@ def _given(
 
 
 def _fractions(counts: list[int], given: _Given, scores: Tensor) -> Tensor:
-    return torch.tensor(counts, dtype=scores.dtype, device=scores.device) / given.ranking.regions
+    with torch.inference_mode(False):
+        return torch.tensor(counts, dtype=scores.dtype, device=scores.device) / given.ranking.regions
 
 
 def _noise(repeats: int, x: Tensor, generator: torch.Generator | None) -> Tensor:

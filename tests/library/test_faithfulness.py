@@ -1,6 +1,7 @@
 """Judges of faithfulness: curves checked by hand and by brute force, and what every judge promises."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import permutations
 
@@ -395,6 +396,57 @@ def test_the_model_and_the_arguments_are_left_as_they_were(judge, device):
     judge(model, x, 1, maps)
     assert_as_found(model, before)
     assert torch.equal(x, kept[0]) and torch.equal(maps, kept[1]) and x.grad is maps.grad is None
+
+
+@every_judge
+def test_results_made_in_inference_mode_are_ordinary(judge, device):
+    model, x, maps = build(Plain).to(device), images(2, device=device), maps_of(2, device=device)
+    usual = judge(model, x, 1, maps, generator=seeded(device))
+    with torch.inference_mode():
+        result = judge(model, x, 1, maps, generator=seeded(device))
+    assert not result.scores.is_inference() and not result.fractions.is_inference()
+    torch.testing.assert_close(result.scores, usual.scores)
+
+
+@every_judge
+def test_half_precision_is_scored_and_summed_wide(judge, device):
+    """Pixels in half precision, and a float32 model under autocast: near the usual scores, in float32."""
+    model, x, maps = build(Plain).to(device), images(2, device=device), maps_of(2, device=device)
+    judge = partial(judge, target=1, heatmaps=maps)
+    usual = judge(model, x, generator=seeded(device)).scores
+    low = copy.deepcopy(model).bfloat16()
+    half = judge(low, x.bfloat16(), generator=seeded(device)).scores
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        cast = judge(model, x, generator=seeded(device)).scores
+    for scores in (half, cast):
+        assert scores.dtype == torch.float32 and 0 < (scores - usual).abs().max() < 0.03
+
+
+@every_judge
+def test_two_threads_judge_with_one_model(judge):
+    model, x, maps = build(Plain), images(6), maps_of(6)
+    before = snapshot(model)
+
+    def scores(i):
+        return judge(model, x[i : i + 1], 1, maps[i : i + 1], batch_size=1, generator=seeded()).scores
+
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(scores, range(6)))
+    for i, result in enumerate(together):
+        torch.testing.assert_close(result, scores(i))
+    assert_as_found(model, before)
+
+
+@every_judge
+def test_the_default_type_does_not_change_what_is_drawn(judge, device):
+    model, x, maps = build(Plain).to(device), images(2, device=device), maps_of(2, device=device).round()
+    usual = judge(model, x, 1, maps, generator=seeded(device)).scores
+    try:
+        torch.set_default_dtype(torch.float64)
+        again = judge(model, x, 1, maps, generator=seeded(device)).scores
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(usual, again)
 
 
 @every_judge

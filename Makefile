@@ -9,7 +9,7 @@ BOOK     := _build/html
 PORT     ?= 8888
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve lint bench clean
+.PHONY: help book test notebooks serve study lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(READY): pyproject.toml xai_course/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,test]" -e ./xai_course
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,study,test]" -e ./xai_course
 	@touch $@
 
 book: $(READY)  ## build the book, and say where it is
@@ -42,6 +42,9 @@ serve: $(READY)  ## open the notebooks in JupyterLab
 	@# JupyterLab strips styles and scripts from stored outputs of notebooks that it was not told to trust.
 	@$(BIN)/jupyter trust chapters/*/*.ipynb book/*.ipynb > /dev/null
 	@$(BIN)/jupyter lab --port=$(PORT) --notebook-dir=. chapters
+
+study: $(READY)  ## start the live human study (HOST=0.0.0.0: for a class; PROTOCOL=trust; STUDY_PORT=8000)
+	@$(BIN)/python -m xai_course.study serve --host=$(or $(HOST),127.0.0.1) --port=$(or $(STUDY_PORT),8000) $(if $(PROTOCOL),--protocol=$(PROTOCOL))
 
 lint: $(READY)  ## check format and style
 	@$(BIN)/ruff format --check .

@@ -54,6 +54,7 @@ def files_of(package: str) -> set[str]:
     """What belongs into the package's wheel: every module, and its data."""
     wanted = [*(ROOT / package).rglob("*.py"), *(ROOT / package).glob("weights/*")]
     wanted += (ROOT / package).rglob("static/**/*")
+    wanted += (file for file in (ROOT / package / "study").glob("*/*") if "__pycache__" not in file.parts)
     return {
         file.relative_to(ROOT).as_posix()
         for file in wanted
@@ -113,7 +114,7 @@ def test_every_package_inside_is_named_in_the_pyproject(package):
 
 def test_pip_and_conda_install_both():
     install = re.search(r"pip install .*", (ROOT / "Makefile").read_text(encoding="utf-8"))[0]
-    assert install.endswith('-e ".[course,book,test]" -e ./xai_course')
+    assert install.endswith('-e ".[course,book,study,test]" -e ./xai_course')
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert {"-e .", "-e ./xai_course"} <= set(pip)

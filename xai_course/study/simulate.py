@@ -6,9 +6,16 @@ and no forecast of a class. They are here to try the machinery, and to have data
 
 from __future__ import annotations
 
+import http.client
+import json
 import math
 import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from xai_course.study import design
 from xai_course.study.design import Trial
@@ -98,3 +105,84 @@ def simulated_export(protocol: Protocol, n: int, seed: int = 0, careless: int = 
             }
         )
     return as_export(protocol, people)
+
+
+# ---- over the network --------------------------------------------------------------------------------------
+class Visitor:
+    """A participant's browser, as far as a server can tell: one connection, one cookie, JSON.
+
+    Args:
+        address: the study's, ``http://host:port/s/CODE``.
+        repeat: called before each request; how many times to send it (0: it is lost on the way, and sent
+            again later, as the page does).
+    """
+
+    def __init__(self, address: str, repeat: Callable[[], int] = lambda: 1) -> None:
+        parts = urlsplit(address)
+        self.host, self.path, self.repeat = parts.netloc, parts.path.rstrip("/"), repeat
+        self.connection = http.client.HTTPConnection(self.host, timeout=30)
+        self.cookie, self.waits = "", []  # seconds that each answered request took
+
+    def send(self, what: str, data: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Status and reply; sent again until the server answers."""
+        for turn in range(200):
+            for again in range(self.repeat(), 0, -1):
+                try:
+                    begun = time.perf_counter()
+                    status, reply = self._once(what, data)
+                    self.waits.append(time.perf_counter() - begun)
+                except (OSError, http.client.HTTPException):
+                    self.connection.close()
+                    break
+                if again == 1 and status < 500:
+                    return status, reply
+            time.sleep(min(0.02 * (turn + 1), 0.5))
+        raise TimeoutError(f"{self.host} did not answer {what}")
+
+    def _once(self, what: str, data: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        headers = {"Content-Type": "application/json", "Cookie": self.cookie}
+        body = None if data is None else json.dumps(data)
+        self.connection.request("GET" if data is None else "POST", f"{self.path}/{what}", body, headers)
+        reply = self.connection.getresponse()
+        for name, value in reply.getheaders():
+            if name.lower() == "set-cookie":
+                self.cookie = value.split(";")[0]
+        return reply.status, json.loads(reply.read())
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def take_part(address: str, raters: int, at_once: int = 30) -> str:
+    """Let simulated raters take part in a running study, over HTTP; they are counted as simulated there.
+
+    They heed the attention checks and answer everything else at random: a browser is told no more.
+
+    Args:
+        address: the one that participants open, ``http://host:port/s/CODE``.
+        raters: how many.
+        at_once: how many at the same time.
+
+    Returns:
+        A line on what was sent, and how long the server took to answer.
+    """
+    with ThreadPoolExecutor(at_once) as pool:
+        waits = [wait for waits in pool.map(partial(_one_rater, address), range(raters)) for wait in waits]
+    waits.sort()
+    median, late = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
+    return (
+        f"{raters} simulated raters, {len(waits)} requests answered: median {1000 * median:.0f} ms, "
+        f"99th percentile {1000 * late:.0f} ms"
+    )
+
+
+def _one_rater(address: str, seed: int) -> list[float]:
+    visitor = Visitor(address)
+    status, state = visitor.send("join", {"language": "en", "consent": True, "simulated": True})
+    if status != 201:
+        raise RuntimeError(f"a simulated rater could not join: {state}")
+    for trial in state["plan"]:
+        answer = random.Random(f"{seed}/{trial['id']}").choice(trial["options"])
+        visitor.send("answer", {"trial": trial["id"], "answer": trial.get("asked", answer), "ms": 1500})
+    visitor.close()
+    return visitor.waits

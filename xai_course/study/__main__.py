@@ -1,4 +1,4 @@
-"""The live study's commands: ``python -m xai_course.study serve``, ``stimuli``, ``examples``, ``simulate``."""
+"""The live study's commands: ``python -m xai_course.study`` with ``serve``, ``stimuli`` and so on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def serve(options: argparse.Namespace) -> int:
         import segno
         import uvicorn
 
-        from xai_course.study.server import create_app
+        from xai_course.study.server import SERVED, create_app
         from xai_course.study.store import Store
     except ImportError as error:
         print(f"{error}. The study needs its extra: pip install -e '.[study]', or `make study`.")
@@ -90,10 +90,7 @@ def serve(options: argparse.Namespace) -> int:
         create_app(store, password, address=address),
         host=options.host,
         port=options.port,
-        log_level="warning",
-        access_log=False,  # it would keep everybody's address
-        server_header=False,
-        timeout_graceful_shutdown=2,
+        **SERVED,
     )
     store.close()
     return 0

@@ -38,8 +38,8 @@ class Exclusion:
     def __str__(self) -> str:
         checks = "any attention check" if self.missed == 0 else f"more than {self.missed} attention checks"
         return (
-            f"left out: who did not finish, who missed {checks}, and who answered in a median of less than "
-            f"{self.fastest / 1000:g} s a question"
+            f"left out are those who did not finish, who missed {checks}, or whose median answer took less "
+            f"than {self.fastest / 1000:g} s"
         )
 
 

@@ -34,6 +34,14 @@ FONTS = (
 )  # in a checkout; elsewhere the system's letters serve
 STAYS = 24 * 3600  # seconds that a participant's token lasts
 
+# How uvicorn is to serve it. A log of requests would keep everybody's address.
+SERVED = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": 2,
+}
+
 PAGES = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=select_autoescape(),

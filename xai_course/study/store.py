@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,12 @@ class Store:
             _make_private(url.database)
         self.address = url.render_as_string(hide_password=True)
         self.engine = create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+        self._turn: Any = nullcontext()
         if url.get_backend_name() == "sqlite":
             _tune(self.engine)
+            # SQLite writes one transaction at a time, and who waits for it sleeps and tries again, at worst
+            # for a second. Threads that wait for each other here are woken at once.
+            self._turn = threading.Lock()
         _Table.metadata.create_all(self.engine)
 
     def close(self) -> None:
@@ -146,7 +151,7 @@ class Store:
 
     @contextmanager
     def _session(self):
-        with Session(self.engine) as session, session.begin():
+        with self._turn, Session(self.engine) as session, session.begin():
             yield session
 
     # ---- studies -------------------------------------------------------------------------------------------
@@ -244,7 +249,9 @@ class Store:
         with self._session() as session:
             row = _holder(session, code, token)
             rows = session.execute(select(_Answer.trial, _Answer.answer).where(_Answer.participant == row.id))
-            return Participant(row.label, row.language, json.loads(row.plan), dict(rows.tuples().all()))
+            return Participant(
+                row.label, row.language, json.loads(row.plan), {trial: answer for trial, answer in rows}
+            )
 
     def answer(self, code: str, token: str, trial: str, answer: str, ms: int, away: bool = False) -> str:
         """Keep an answer. The first one to a trial counts; sending it again changes nothing.

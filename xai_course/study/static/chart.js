@@ -75,7 +75,7 @@
     const notes = new Set(study.published.map((one) => `${one.condition ? "Published" : "Found elsewhere"}: ${one.source} (${one.note}).`));
     if (rating) notes.add("Above zero: more trust in the program that looks at the shape.");
     for (const note of notes) caption.append(element("p", note, "y-small"));
-    const none = found.conditions.length ? [] : [element("p", "No finished participant yet.", "y-lead")];
+    const none = found.conditions.length ? [] : [element("p", "Nobody’s answers can be analysed yet.", "y-lead")];
     figure.replaceChildren(...none, drawing, table, caption);
   };
 })();

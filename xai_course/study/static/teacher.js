@@ -61,6 +61,7 @@
       if ([...last.labels, ...last.unfinished].includes(chosen)) $("label").value = chosen;
     } else {
       $("result").hidden = !last.shown;
+      document.querySelector("main").classList.toggle("has-result", last.shown);
       $("join").hidden = last.shown || !last.open;
       $("closed").hidden = last.open;
     }

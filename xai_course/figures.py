@@ -203,13 +203,13 @@ def figure(
     if any(not labels[kind] for kind in scales):
         raise ValueError("bar is missing: say what the colours of the heatmaps mean, with the unit")
     columns = columns or (max(map(len, rows.values())) if "" not in rows else min(len(flat), 4))
-    return Figure(number, rows, caption, look, alt, labels, scales, shared, clip, columns)
+    return Figure(number, rows, caption, look, alt, labels, scales, shared, columns, clip)
 
 
 class Figure(Displayed):
     """A numbered figure; made by :func:`figure`."""
 
-    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, clip, columns) -> None:
+    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, columns, clip=100.0) -> None:
         self.number, self.rows, self.caption, self.look, self.alt = number, rows, caption, look, alt
         self.labels, self.scales, self.shared, self.clip, self.columns = labels, scales, shared, clip, columns
 

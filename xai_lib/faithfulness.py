@@ -225,7 +225,8 @@ def aopc(
     where :math:`x^{(k)}` is the image with its k most relevant regions hidden, one more at each step. The
     term k = 0 is zero and counts in the :math:`L + 1`. High with ``order="morf"``: good; with ``"lerf"``,
     low. The difference of the two is the symmetric relevance gain of Blücher et al., meant to depend less on
-    the fill than either; the value of ``order="random"`` is the baseline of all of them.
+    the fill than either. The baseline of all is ``order="random"``: one order, for all images; for a steadier
+    one judge a few maps of noise, ``torch.rand(N, 10, H, W)``. ``aopc_bounds`` says what is possible at all.
 
     ``fill="uniform"`` draws fresh noise for the pixels of every region, uniform in [0, 1], and the curve is a
     mean over ``repeats`` draws; with any other fill nothing is drawn, and once is enough. Costs one forward

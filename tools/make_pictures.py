@@ -22,7 +22,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from xai_lib import (
@@ -179,12 +179,30 @@ def one_heart_and_its_teachers() -> None:
     save(tiled([[resized(asked, (504, 504), smooth=True), tiled(rows)]]), opener(5), quality=84)
 
 
+def outlines_and_maps() -> None:
+    """Chapter 6: a cat as two annotators outlined it; beside it five maps of a cat, a cup and a rocket."""
+    import localisation_scores as judged  # beside this file
+
+    photo = Image.fromarray(resized(load_photo("cat", 504)[0], (504, 504), smooth=True))
+    draw = ImageDraw.Draw(photo)
+    corners = json.loads(judged.OUTLINES.read_text(encoding="utf-8"))
+    for who, color in (("A", "#7fe0ff"), ("B", "#ffd34d")):
+        line = [(min(504 / 224 * x, 502), min(504 / 224 * y, 502)) for x, y in corners[who]["cat"]]
+        draw.line([*line, line[0]], fill=color, width=5, joint="curve")
+    rows = []
+    for name in ("cat", "coffee", "rocket"):
+        maps = judged.five_maps(name).values()
+        rows.append([resized(over(load_photo(name)[0], heat[0]), (168, 168), smooth=True) for heat in maps])
+    save(tiled([[np.array(photo), tiled(rows)]]), opener(6), quality=80)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
     cat_and_cup()
     hidden_pieces()
     one_heart_and_its_teachers()
+    outlines_and_maps()
 
 
 # ---- the title page

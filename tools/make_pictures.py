@@ -196,6 +196,32 @@ def outlines_and_maps() -> None:
     save(tiled([[np.array(photo), tiled(rows)]]), opener(6), quality=80)
 
 
+def one_cat_and_five_orders() -> None:
+    """Chapter 6, second page: a cat without the pixels that Grad-CAM ranks highest; beside it five orders."""
+    model, cat = load_model("efficientnet_lite0"), load_photo("cat")
+    grey = cat.mean(1, keepdim=True)
+    steep = [torch.gradient(grey, dim=d)[0] for d in (2, 3)]
+    small = grad_cam(model, cat, CAT, layer=model.cam_layer)
+    maps = [
+        torch.nn.functional.interpolate(small[:, None], (224, 224), mode="bicubic")[0, 0],
+        to_heatmap(gradient(model, cat, CAT))[0],
+        to_heatmap(integrated_gradients(model, cat, CAT))[0],
+        rise(model, cat, CAT, n_masks=256, generator=seeded())[0],
+        torch.hypot(*steep)[0, 0],
+    ]
+    places = [heat.flatten().argsort(descending=True).argsort().view_as(heat) for heat in maps]
+
+    def without(place: Tensor, share: float) -> Tensor:
+        return torch.where(place < share * place.numel(), torch.full_like(cat[0], GREY), cat[0])
+
+    rows = [
+        [resized(without(place, share), (168, 168), smooth=True) for place in places]
+        for share in (0.1, 0.3, 0.6)
+    ]
+    large = resized(without(places[0], 0.2), (504, 504), smooth=True)
+    save(tiled([[large, tiled(rows)]]), opener(6).with_name("opener_model.webp"), quality=80)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
@@ -203,6 +229,7 @@ def openers() -> None:
     hidden_pieces()
     one_heart_and_its_teachers()
     outlines_and_maps()
+    one_cat_and_five_orders()
 
 
 # ---- the title page

@@ -169,6 +169,7 @@ def figure(
     shared: bool = True,
     clip: float = 100.0,
     columns: int | None = None,
+    phone: int | None = None,
 ) -> Figure:
     """A numbered figure: panels, colour bars, caption.
 
@@ -184,6 +185,7 @@ def figure(
             each runs over its own range, and the bar says so.
         clip: a scale ends at this percentile of the absolute values; what lies beyond has the last colour.
         columns: panels in a row on a desktop (2 to 5; a phone shows two, or three where there are three).
+        phone: panels in a row on a phone, where two or three would tear apart what belongs side by side.
 
     Returns:
         What a notebook displays; ``print`` shows its fingerprints.
@@ -203,15 +205,18 @@ def figure(
     if any(not labels[kind] for kind in scales):
         raise ValueError("bar is missing: say what the colours of the heatmaps mean, with the unit")
     columns = columns or (max(map(len, rows.values())) if "" not in rows else min(len(flat), 4))
-    return Figure(number, rows, caption, look, alt, labels, scales, shared, columns, clip)
+    return Figure(number, rows, caption, look, alt, labels, scales, shared, columns, clip, phone)
 
 
 class Figure(Displayed):
     """A numbered figure; made by :func:`figure`."""
 
-    def __init__(self, number, rows, caption, look, alt, labels, scales, shared, columns, clip=100.0) -> None:
+    def __init__(
+        self, number, rows, caption, look, alt, labels, scales, shared, columns, clip=100.0, phone=None
+    ) -> None:
         self.number, self.rows, self.caption, self.look, self.alt = number, rows, caption, look, alt
-        self.labels, self.scales, self.shared, self.clip, self.columns = labels, scales, shared, clip, columns
+        self.labels, self.scales, self.shared, self.clip = labels, scales, shared, clip
+        self.columns, self.phone = columns, phone
 
     def __repr__(self) -> str:
         lines = [f"Figure {self.number}"]
@@ -235,7 +240,7 @@ class Figure(Displayed):
             cells += [f'<p class="s-rowname">{inline(name)}</p>'] if name else []
             cells += [self._panel(panel) for panel in row]
         charts = any(panel.chart is not None for row in self.rows.values() for panel in row)
-        phone = 1 if charts else 3 if self.columns == 3 else 2
+        phone = self.phone or (1 if charts else 3 if self.columns == 3 else 2)
         narrow = " is-narrow" if self.columns < 3 and not charts else ""
         style = f"--cols:{self.columns};--phone:{phone}" + (self._width() if self.columns == 1 else "")
         return f'<div class="s-grid{narrow}" style="{style}">{"".join(cells)}</div>'
@@ -283,6 +288,7 @@ def table(
     caption: str,
     mark: Sequence[int] = (),
     digits: int = 2,
+    shade: bool = False,
 ) -> Table:
     """A numbered table; on a phone one with more than three columns is set row by row.
 
@@ -293,6 +299,7 @@ def table(
         caption: what the table shows.
         mark: indices of rows that stand out.
         digits: decimal places of a float.
+        shade: whether cells in per cent ("83 %") are tinted, the more the higher.
 
     Raises:
         ValueError: if a row has another length than ``columns``, or there are no rows.
@@ -313,14 +320,14 @@ def table(
         raise ValueError(
             f"rows[{wrong[0]}] has {len(rows[wrong[0]])} cells, but there are {len(columns)} columns"
         )
-    return Table(number, rows, list(columns), caption, set(mark), digits)
+    return Table(number, rows, list(columns), caption, set(mark), digits, shade)
 
 
 class Table(Displayed):
     """A numbered table; made by :func:`table`."""
 
-    def __init__(self, number, rows, columns, caption, mark, digits) -> None:
-        self.number, self.columns, self.caption, self.mark = number, columns, caption, mark
+    def __init__(self, number, rows, columns, caption, mark, digits, shade=False) -> None:
+        self.number, self.columns, self.caption, self.mark, self.shade = number, columns, caption, mark, shade
         self.numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
         self.cells = [[_cell(value, digits) for value in row] for row in rows]
 
@@ -350,10 +357,14 @@ class Table(Displayed):
     def _row(self, index: int, row: Sequence[str], kinds: Sequence[str]) -> str:
         first = f'<th scope="row"{kinds[0]}>{inline(row[0])}</th>'
         others = "".join(
-            f'<td{kind} data-label="{escape(plain(name))}">{inline(cell)}</td>'
+            f'<td{kind}{self._tint(cell)} data-label="{escape(plain(name))}">{inline(cell)}</td>'
             for name, cell, kind in zip(self.columns[1:], row[1:], kinds[1:], strict=True)
         )
         return f"<tr{' class=is-marked' if index in self.mark else ''}>{first}{others}</tr>"
+
+    def _tint(self, cell: str) -> str:
+        share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", cell) if self.shade else None
+        return f' style="--share:{share[1]}"' if share else ""
 
 
 def schematic(

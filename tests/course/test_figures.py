@@ -301,3 +301,17 @@ def test_a_claim_is_an_assertion():
 def test_each_pair_of_marks_is_an_emphasis_of_its_own(text, marked, bare):
     assert figures.inline(text) == marked
     assert figures.plain(text) == bare
+
+
+def test_a_phone_shows_as_many_panels_in_a_row_as_are_asked_for():
+    five = [figures.panel(PHOTO, name=str(i)) for i in range(5)]
+    usual = figures.figure("1.1", five, caption="Five.", alt="Five photographs.", columns=5).html()
+    asked = figures.figure("1.1", five, caption="Five.", alt="Five photographs.", columns=5, phone=5).html()
+    assert "--cols:5;--phone:2" in usual and "--cols:5;--phone:5" in asked
+
+
+def test_a_tinted_table_tints_its_per_cent_and_nothing_else():
+    given = [["deletion", "20 %", "3"], ["insertion", "97.5 %", "none"]], ["judge", "right", "wrong"]
+    html = figures.table("1.1", *given, caption="Shares.", shade=True).html()
+    assert re.findall(r"--share:([\d.]+)", html) == ["20", "97.5"]
+    assert "--share" not in figures.table("1.1", *given, caption="Shares.").html()

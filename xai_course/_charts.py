@@ -27,6 +27,7 @@ COLORS = tuple(f"#0{i}0{i}f0" for i in range(1, 8))  # lines and bars of a chart
 _THEMED = {INK: "var(--ink)", QUIET: "var(--ink-2)", GRID: "var(--line)"} | {
     color: f"var(--c{i})" for i, color in enumerate(COLORS, start=1)
 }
+LETTER = 5.3  # points: the width of a letter of a legend, roughly
 _CHART_STYLE = {
     "svg.fonttype": "none",  # text stays text: it is set in the page's font and can be searched
     "svg.hashsalt": "figure",
@@ -104,9 +105,11 @@ def bars(
     for name, values in series.items():
         if len(values) != len(rows):
             raise ValueError(f"series[{name!r}] has {len(values)} values, but there are {len(rows)} rows")
-    several = len(series) > 1
     thick = 0.8 / len(series)
-    axes = chart(width, 0.25 + (0.14 + 0.21 * len(series)) * len(rows) + 0.3 * several, **options)
+    # a legend that is too long for one line takes two
+    long = sum(len(name) + 7 for name in series) * LETTER > 72 * width
+    lines = 0 if len(series) == 1 else 1 + long
+    axes = chart(width, 0.25 + (0.14 + 0.21 * len(series)) * len(rows) + 0.27 * lines, **options)
     axes.grid(visible=False)
     with mpl.rc_context(_CHART_STYLE):
         for k, (name, values) in enumerate(series.items()):
@@ -121,8 +124,8 @@ def bars(
         axes.axvline(0, color=QUIET, linewidth=0.8)
         if "xlim" not in options:
             axes.margins(x=0.14)
-        if several:
-            axes.figure.legend(loc="outside upper left", ncols=len(series))
+        if lines:
+            axes.figure.legend(loc="outside upper left", ncols=math.ceil(len(series) / lines))
     return axes
 
 

@@ -185,6 +185,15 @@ def test_bars_say_their_rows_and_values_and_the_legend_lies_inside():
     assert axes.get_window_extent().y1 <= legend.y0 and legend.x1 <= axes.figure.bbox.x1
 
 
+def test_a_long_legend_takes_two_lines():
+    names = ["as it is", "coin", "gradient", "against the gradient"]
+    axes = figures.bars(["A"], {name: [1.0] for name in names})
+    shown(axes)
+    axes.figure.canvas.draw()
+    legend = axes.figure.legends[0].get_window_extent()
+    assert legend.x1 <= axes.figure.bbox.x1 and axes.get_window_extent().y1 <= legend.y0
+
+
 def test_bars_want_a_value_for_each_row():
     with pytest.raises(ValueError, match=r"'a'. has 1 values, but there are 2 rows"):
         figures.bars(["x", "y"], {"a": [1.0]})

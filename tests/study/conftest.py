@@ -1,12 +1,10 @@
-"""A study's server on this machine, with a database of its own, for the tests that talk to one."""
+"""Databases for the tests of the study: a file of SQLite's, and a PostgreSQL server of their own."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -15,45 +13,8 @@ import pytest
 pytest.importorskip("starlette", reason="the extra `study` is not installed: make test installs it")
 pytest.importorskip("uvicorn")
 
-import uvicorn
-
-from xai_course.study.server import SERVED, create_app
-from xai_course.study.simulate import Visitor
+from tests.study.live import Live
 from xai_course.study.store import Store
-
-PASSWORD = "a-password-for-tests"
-CONSENT = {"language": "en", "consent": True}
-
-
-class Live:
-    """A running server: ``address``, its ``store``, and a study to join."""
-
-    def __init__(self, store: Store, protocol: str = "which-class") -> None:
-        self.store, self.study = store, store.new_study(protocol, seed=7)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.app = create_app(store, PASSWORD, address=self.address)
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=self.port, **SERVED)
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def start(self) -> Live:
-        self.thread.start()
-        while not self.server.started:
-            assert self.thread.is_alive(), "the server did not start"
-            time.sleep(0.02)
-        return self
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-
-    def join_address(self, study=None) -> str:
-        return f"{self.address}/s/{(study or self.study).code}"
-
-    def visitor(self, study=None) -> Visitor:
-        return Visitor(self.join_address(study))
 
 
 @pytest.fixture
@@ -121,3 +82,18 @@ def postgresql(tmp_path_factory):
         subprocess.run([*prefix, "kill", "-INT", pid], check=False)
         server.wait(30)
         shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say loudly that PostgreSQL was not tried."""
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "no PostgreSQL" in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.section("NOT CHECKED: no PostgreSQL on this machine", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{len(skipped)} checks of the study's database did not run: SQLite alone was tried."
+        )
+        terminalreporter.line("To run them: apt-get install postgresql   (then: make test)")

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.study.conftest import CONSENT, PASSWORD
+from tests.study.live import CONSENT, PASSWORD
 from xai_course.study import protocols
 from xai_course.study.guard import Door, Refused
 from xai_course.study.simulate import Visitor, take_part

@@ -491,3 +491,17 @@ def test_the_imputation_and_quantus_fill_the_same_images():
     ours, rival = (call() for call in contest_impute(CPU, size=64).values())
     assert ours.shape == (20, 3, 64, 64)
     torch.testing.assert_close(ours.double(), rival.double(), atol=1e-4, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------------- judges
+
+
+def test_everybody_finds_the_same_areas_under_both_curves(run):
+    """Ours, torch-cam's and Quantus's, of two images."""
+    from judged import contest
+
+    runners = contest(run.Setup(CPU, 16, 0, 2, "small_gap", 48))
+    ours = runners["ours"]()
+    assert ours.shape == (2,) and ours[0] != ours[1]
+    for rival in ("torchcam", "quantus"):
+        torch.testing.assert_close(runners[rival]().to(ours), ours, atol=1e-5, rtol=1e-4)

@@ -2,7 +2,7 @@
 
 A new chapter adds ``wrong_chNN.py`` with a dict ``WRONG``: for each exercise, the wrong answers people give.
 Where there are several ways to be right it adds ``ALSO_RIGHT``: for an exercise, answers that must pass too.
-Where mistakes are written as answers (``xai_course/checks/ch04_mistakes.py``), each of them is handed in.
+Where mistakes are written as answers (``xai_course/checks/chNN_mistakes.py``), each of them is handed in.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import re
 import exercise_pages as pages
 import pytest
 
-from xai_course.checks import available, ch04_mistakes, check
+from xai_course.checks import available, ch04_mistakes, ch05_mistakes, check
 from xai_course.classroom import page, tags, without_solutions
 
 EXERCISES = [
@@ -38,7 +38,7 @@ WRONG = [
 ]
 RECOGNISED = [
     pytest.param(identifier, place, mistake, id=f"{identifier}-{place + 1}.{number}")
-    for identifier, functions in ch04_mistakes.MISTAKES.items()
+    for identifier, functions in (ch04_mistakes.MISTAKES | ch05_mistakes.MISTAKES).items()
     for place, several in enumerate(functions)
     for number, mistake in enumerate(several, 1)
 ]

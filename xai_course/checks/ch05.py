@@ -371,7 +371,7 @@ class _Points:
         def mean(theta: Tensor) -> Tensor:
             return self.losses(theta, self.x, self.y).mean() + self.l2 / 2 * theta @ theta
 
-        return torch.func.hessian(mean)(self.theta)
+        return torch.func.jacrev(torch.func.jacrev(mean))(self.theta)
 
     def really(self, i: int, label: int, j: int) -> float:
         """The change of test loss j when picture i is relabelled and the model fitted again."""

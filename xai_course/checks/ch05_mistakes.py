@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, jacrev
+from torch.func import functional_call, jacrev
 
 from .mistakes import Mistake
 
@@ -201,7 +201,7 @@ def _losses(model: nn.Module, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _curvature(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The Hessian of a batch's summed loss, (P, P)."""
-    return hessian(lambda theta: _losses(model, theta, x, y).sum())(_vector(model))
+    return jacrev(jacrev(lambda theta: _losses(model, theta, x, y).sum()))(_vector(model))
 
 
 def _outer(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

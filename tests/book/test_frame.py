@@ -97,9 +97,8 @@ def test_a_chapter_has_one_name_everywhere(book_html, chapter):
     lesson, title = book_html / f"{chapter['page']}.html", chapter["title"]
     exercises = lesson.with_name("exercises.html")
     assert soup(lesson).select_one("article h1").find(string=True, recursive=False).strip() == title
-    if (ROOT / chapter["page"]).with_name("exercises.md").exists():  # a lesson may stand before them
-        named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
-        assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
+    named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
+    assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
     for page in PAGES:
         document, folder = soup(book_html / f"{page}.html"), Path(chapter["page"]).parent.name
         if not document.select("nav[aria-label=Course]"):

@@ -829,7 +829,7 @@ def held_out(
         for number in numbers(fold):
             inside = fold == number
             model = fit(x[learn(inside)], y[learn(inside)])
-            losses[ask(inside)] = loss(model(x[ask(inside)]), y[ask(inside)]).double()
+            losses[ask(inside)] = loss(model(x[ask(inside)]), y[ask(inside)]).detach().double()
         return losses
 
     return answer

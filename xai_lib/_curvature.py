@@ -31,8 +31,8 @@ TOGETHER = 64  # vectors that a Hessian is applied to at once
 class Head:
     """A last linear layer under cross-entropy: gradient (p − e_y) ⊗ φ, Hessian Σ (diag p − pp') ⊗ φφ'."""
 
-    def __init__(self, model: nn.Module, module: nn.Linear) -> None:
-        self.model, self.module = model, module
+    def __init__(self, model: nn.Module, module: nn.Linear, weights: dict[str, Tensor] | None = None) -> None:
+        self.model, self.module, self.weights = model, module, weights  # None: the model's own
         self.classes = module.out_features
         self.width = module.in_features + (module.bias is not None)  # a constant input stands for the bias
         self.size = self.classes * self.width
@@ -43,13 +43,18 @@ class Head:
         handle = self.module.register_forward_pre_hook(lambda _module, args: kept.append(args[0].detach()))
         try:
             with torch.no_grad():
-                logits = _model.logits_of(self.model, x)
+                logits = self._logits(x)
         finally:
             handle.remove()
         features = kept[-1].to(_model.wide(x.dtype))
         if self.module.bias is not None:
             features = F.pad(features, (0, 1), value=1.0)
         return features, logits.to(features.dtype).softmax(1)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        if self.weights is None:
+            return _model.logits_of(self.model, x)
+        return functional_call(self.model, self.weights, (x,))
 
     def fits(self, room: Tensor) -> bool:
         """Whether ``room`` (m, n) can hold the layer's inputs as they are, one example a column."""
@@ -76,6 +81,22 @@ class Head:
         rows = vectors.to(p.dtype).view(-1, self.width) @ features.T  # (m·K, b)
         return torch.einsum("mkb,bk->mb", rows.view(len(vectors), self.classes, -1), slopes)
 
+    def products(self, batches: Batches) -> Callable[[Tensor, Tensor], Tensor]:
+        """Gradients of these m examples times each of a batch's, (m, b): (φ·φ′)(s·s′), never a gradient."""
+        features, slopes = (
+            torch.cat(side) for side in zip(*(self._sides(x, y) for x, y in batches()), strict=True)
+        )
+
+        def times(x: Tensor, y: Tensor) -> Tensor:
+            theirs, their_slopes = self._sides(x, y)
+            return (features @ theirs.T).mul_(slopes @ their_slopes.T)
+
+        return times
+
+    def _sides(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        features, p = self._seen(x)
+        return features, p - F.one_hot(y, self.classes)
+
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Each example's gradient, (b, P)."""
         features, p = self._seen(x)
@@ -89,14 +110,13 @@ class Head:
         return torch.einsum("mbk,bd->mkd", rows, features).flatten(1)
 
     def hessian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The Hessian of the batch's summed loss, (P, P), in float64: a Gram matrix for each two classes."""
+        """The Hessian of the batch's summed loss, (P, P), in float64: diagonal blocks less a Gram matrix."""
         features, p = (v.double() for v in self._seen(x))
-        blocks = features.new_empty(self.classes, self.width, self.classes, self.width)
-        for k in range(self.classes):
-            for other in range(k, self.classes):
-                weight = p[:, k] * (float(k == other) - p[:, other])
-                blocks[k, :, other] = blocks[other, :, k] = features.T @ (weight[:, None] * features)
-        return blocks.view(self.size, self.size)
+        weighted = (p[:, :, None] * features[:, None]).flatten(1)  # (b, K·D)
+        hessian = -(weighted.T @ weighted).view(self.classes, self.width, self.classes, self.width)
+        own = (features.T @ weighted).view(self.width, self.classes, self.width)  # Σ p φφ', each class's own
+        hessian.diagonal(dim1=0, dim2=2).add_(own.transpose(1, 2))
+        return hessian.view(self.size, self.size)
 
 
 class Autograd:
@@ -130,6 +150,11 @@ class Autograd:
             return grad(self._loss)(self.weights, x[None], y[None])
 
         return self.flat(vmap(one, randomness="error")(x, y), 1)
+
+    def products(self, batches: Batches) -> Callable[[Tensor, Tensor], Tensor]:
+        """Gradients of these m examples times each of a batch's, (m, b)."""
+        vectors = torch.cat([self.gradients(x, y) for x, y in batches()])
+        return lambda x, y: self.dots(vectors, x, y)
 
     def dots(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Each vector times each example's gradient, (m, b)."""

@@ -34,9 +34,15 @@ class Given:
         """The closed form where it applies; not for EK-FAC, which takes layers apart itself."""
         if solver != "ekfac" and self.losses is None and self._is_head():
             return _curvature.Head(self.model, self.module)
-        return self.at(dict(self.model.named_parameters()))
+        return self._general(dict(self.model.named_parameters()))
 
-    def at(self, weights: dict[str, Tensor]) -> _curvature.Autograd:
+    def at(self, weights: dict[str, Tensor]) -> _curvature.Geometry:
+        """The geometry at other weights."""
+        if self.losses is None and self._is_head():
+            return _curvature.Head(self.model, self.module, weights)
+        return self._general(weights)
+
+    def _general(self, weights: dict[str, Tensor]) -> _curvature.Autograd:
         """The general geometry, at these weights; what is not explained takes part as constants."""
         constants = {name: w for name, w in weights.items() if name not in self.names}
         chosen = {name: weights[name] for name in self.names}

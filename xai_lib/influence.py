@@ -193,14 +193,15 @@ def tracin(
     checkpoints = _check_checkpoints(model, checkpoints)
     rates = _check_rates(rates, len(checkpoints))
     with _model.left_as_found(model):
-        scores: Tensor | None = None
+        scores = 0.0
         with _model.progress_bar(given.n * len(checkpoints), "TracIn", given.progress) as bar:
             for weights, rate in zip(checkpoints, rates, strict=True):
-                geometry = given.at(weights)
-                vectors = torch.cat([geometry.gradients(x, y) for x, y in given.test()])
-                scores = vectors.new_zeros(len(vectors), given.n) if scores is None else scores
+                times = given.at(weights).products(given.test)
                 for columns, x, y in given.columns():
-                    scores[:, columns] += _finite(rate * geometry.dots(vectors, x, y))
+                    some = _finite(rate * times(x, y))
+                    if not isinstance(scores, Tensor):
+                        scores = some.new_zeros(len(some), given.n)
+                    scores[:, columns] += some
                     bar.update(len(y))
         return scores.to(given.dtype)
 

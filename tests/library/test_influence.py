@@ -293,6 +293,31 @@ def test_ekfac_goes_with_the_exact_solution_elsewhere(network):
         assert torch.corrcoef(torch.stack([exact.flatten(), factored.flatten()]))[0, 1] > 0.9
 
 
+def test_to_ekfac_a_bias_is_a_weight_on_a_constant_and_one_pixel_is_a_row(regression):
+    """The same network three times: a linear layer, one whose constant is an input, and a convolution."""
+    _, train, test, _ = regression
+    torch.manual_seed(2)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 3, bias=False)).double()
+    first, last = plain[1], plain[3]
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(65, 4, bias=False), nn.Tanh(), last).double()
+    pixel = nn.Sequential(nn.Conv2d(64, 4, 1), nn.Flatten(), nn.Tanh(), last).double()
+    with torch.no_grad():
+        constant[1].weight.copy_(torch.cat([first.weight, first.bias[:, None]], 1))
+        pixel[0].weight.copy_(first.weight[:, :, None, None])
+        pixel[0].bias.copy_(first.bias)
+
+    def scores(model, shape):
+        sets = [(shape(images.flatten(1)), labels) for images, labels in (train, test)]
+        return influence(model.eval(), *sets, solver="ekfac", damping=0.01)
+
+    wanted = scores(plain, lambda flat: flat)
+    found = scores(constant, lambda flat: F.pad(flat, (0, 1), value=1.0))
+    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(
+        scores(pixel, lambda flat: flat[..., None, None]), wanted, rtol=1e-7, atol=1e-12
+    )
+
+
 def test_self_influence_is_the_diagonal(network):
     model, train, _ = network
     for solver in ("exact", "cg", "ekfac"):

@@ -1,12 +1,20 @@
-"""Influence beside Captum's, its conventions translated: its Hessian is a sum over the data, ours a mean."""
+"""Influence beside Captum's and dattri's, their conventions translated.
+
+Captum's Hessian is a sum over the data, ours a mean. dattri's EK-FAC takes its second moments from the loss
+of the labels that it is given, ours from all of the model's own classes.
+"""
 
 from __future__ import annotations
 
+import dattri.func.fisher
 import pytest
 import torch
+import torch.nn.functional as F
 from captum.influence import NaiveInfluenceFunction, TracInCP
+from dattri.algorithm.influence_function import IFAttributorEKFAC
+from dattri.task import AttributionTask
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.architectures import Plain, build
 from xai_lib.influence import influence, self_influence, tracin
@@ -77,3 +85,60 @@ def test_tracin_is_captums(model, sets):
     states = [torch.load(path) for path in model.files]
     ours = sum(tracin(model, states, train, test, rates=0.3, layer=layer) for layer in ("features.0", "head"))
     torch.testing.assert_close(ours, wanted, rtol=1e-8, atol=1e-10)
+
+
+@pytest.fixture
+def columns(monkeypatch):
+    """dattri 0.3.0 turns vectors with eigh's result where its transpose is meant: its rows, not its columns.
+
+    What it then inverts is diagonal in no eigenbasis. The transpose is handed to it here.
+    """
+    found = dattri.func.fisher.estimate_eigenvector
+
+    def transposed(covariances):
+        return {name: (a.mT.contiguous(), s.mT.contiguous()) for name, (a, s) in found(covariances).items()}
+
+    monkeypatch.setattr(dattri.func.fisher, "estimate_eigenvector", transposed)
+
+
+@pytest.fixture
+def no_default_type():
+    """dattri makes some tensors in torch's default type: float64 here, and only here."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_ekfac_is_dattris(classes, columns, no_default_type):
+    """Two linear layers without a bias, since dattri 0.3.0 mixes a bias into the rows of its weights.
+
+    To give dattri the expectation over the model's classes, each image stands in its training set once for
+    each class, with the root of the class's probability as a weight of the loss. Its means are then over K
+    times as many examples, so that its matrix, and the damping, are a K-th of ours.
+    """
+    n, m, damping = 40, 6, 0.05
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n + m, 7, generator=generator)
+    y = torch.randint(classes, (n + m,), generator=generator)
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(7, 4, bias=False), nn.Tanh(), nn.Linear(4, classes, bias=False)).eval()
+    with torch.no_grad():
+        roots = model(x[:n]).softmax(1).sqrt().flatten()
+    copies = TensorDataset(x[:n].repeat_interleave(classes, 0), torch.arange(classes).repeat(n), roots)
+    sets = [TensorDataset(x[part], y[part], torch.ones(len(x[part]))) for part in (slice(n), slice(n, None))]
+
+    def loss(weights, data):
+        images, labels, shares = data
+        logits = torch.func.functional_call(model, weights, (images,))
+        return (shares * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+    theirs = IFAttributorEKFAC(
+        AttributionTask(loss, model, model.state_dict()), module_name=["0", "2"], damping=damping / classes
+    )
+    theirs.cache(DataLoader(copies, batch_size=len(copies)))
+    with torch.no_grad():
+        wanted = theirs.attribute(*(DataLoader(one, batch_size=len(one)) for one in sets)).T / classes / n
+    ours = influence(model, (x[:n], y[:n]), (x[n:], y[n:]), solver="ekfac", damping=damping)
+    torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-13)

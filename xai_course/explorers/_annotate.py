@@ -245,7 +245,7 @@ def _body(pixels, cells, peaks, corners, box, found) -> str:
         '<span class="s-title">Heat inside your box</span>'
         "<small>✓ the maximum is inside, ✗ it is not; the last bar is the box’s share of the picture</small>"
         f"</p>{_base.odds('shares', rows)}</div>",
-        columns=3,
+        columns=2,
         phone=2,
     )
 

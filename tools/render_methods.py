@@ -98,7 +98,7 @@ def formula(method: dict) -> str:
 def code(method: dict) -> str:
     """The name to import today, or nothing."""
     name = method["function"] or method.get("elsewhere")
-    return f"\n\n`{name}`" if method["available"] and name else ""
+    return f"\n\n`{name}`" if method.get("available", True) and name else ""
 
 
 def thumbnail(method: dict) -> str:
@@ -120,6 +120,21 @@ def cheat_sheet(data: dict) -> str:
         rows.append([name, cost, m["needs"], f"{m['misleads']} {{cite:p}}`{cite}`"])
     header = ["Method", "Cost in passes", "Needs from the model", "When it misleads you"]
     return list_table("cheat-sheet", header, rows, [38, 15, 15, 32])
+
+
+def measures(data: dict) -> str:
+    """One row a judge of maps: formula, what is good, cost, when it misleads."""
+    rows = [
+        [
+            f"**{m['name']}** ({where(data, m['chapter'])})\n\n{formula(m)}\n\n{m['summary']}{code(m)}",
+            m["good"],
+            m["cost"],
+            f"{m['misleads']} {{cite:p}}`{m['cite']}`",
+        ]
+        for m in data["measures"]
+    ]
+    header = ["Measure", "Good is", "Cost for a map", "When it misleads you"]
+    return list_table("measures", header, rows, [38, 12, 18, 32])
 
 
 def taxonomy(data: dict) -> str:
@@ -317,6 +332,7 @@ def map_as_list(data: dict) -> str:
 PIECES = {
     "concept_map.inc": concept_map,
     "cheat_sheet.inc": cheat_sheet,
+    "measures.inc": measures,
     "taxonomy.inc": taxonomy,
     "symbols.inc": symbols,
 }

@@ -132,12 +132,14 @@ def accessible(tab):
 
 def fits(tab):
     """Nothing sticks out, and whatever is pressed is large enough for a thumb."""
-    return tab.evaluate("""() => [
-      ...[document.documentElement.scrollWidth].filter(w => w > innerWidth).map(w => "page: " + w),
+    # Not innerWidth: a phone zooms out, and so widens it, where something sticks out.
+    script = """width => [
+      ...[document.documentElement.scrollWidth].filter(w => w > width).map(w => "page: " + w),
       ...[...document.querySelectorAll("main button, main a.s-btn, footer button, .y-languages label")]
         .map(e => [e, e.getBoundingClientRect()])
-        .filter(([e, b]) => b.width && (b.height < 39 || b.width < 39 || b.right > innerWidth + 1))
-        .map(([e, b]) => `${e.textContent}: ${b.width} x ${b.height}`)]""")
+        .filter(([e, b]) => b.width && (b.height < 39 || b.width < 39 || b.right > width + 1))
+        .map(([e, b]) => `${e.textContent}: ${b.width} x ${b.height}`)]"""
+    return tab.evaluate(script, tab.viewport_size["width"])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@
     const show = (value) => (rating ? `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(2)}` : `${Math.round(100 * value)} %`);
     const between = (interval) => (interval && interval[0] !== null ? `${show(interval[0])} to ${show(interval[1])}` : "–");
     const published = study.published.filter((one) => one.condition);
-    const large = figure.classList.contains("is-large"), narrow = !large && figure.clientWidth < 560;
+    const narrow = figure.clientWidth < 560;
     const rows = Object.keys(study.names), step = narrow ? 84 : 64, left = narrow ? 4 : 210, right = narrow ? 12 : 90;
     const width = narrow ? 360 : 860, top = 14, height = top + rows.length * step + 44;
     const x = (value) => left + ((Math.min(Math.max(value, low), high) - low) / (high - low)) * (width - left - right);
@@ -48,7 +48,7 @@
       }
     });
 
-    const table = element("table", undefined, "s-sr"), head = element("tr");
+    const heard = element("div", undefined, "s-sr"), table = element("table"), head = element("tr");
     for (const text of ["Condition", "Participants", "Answers", "Result", "Other people, these pictures", "Other people, other pictures", "Published"]) {
       const cell = element("th", text);
       cell.scope = "col";
@@ -65,6 +65,7 @@
       table.append(row);
     }
 
+    heard.append(table);
     const caption = element("figcaption"), key = element("p", undefined, "y-key");
     for (const [mark, text] of [
       ["own", found.simulated ? "these raters" : "your class"], ["people", "95 %, other people and these pictures"],
@@ -76,6 +77,6 @@
     if (rating) notes.add("Above zero: more trust in the program that looks at the shape.");
     for (const note of notes) caption.append(element("p", note, "y-small"));
     const none = found.conditions.length ? [] : [element("p", "Nobody’s answers can be analysed yet.", "y-lead")];
-    figure.replaceChildren(...none, drawing, table, caption);
+    figure.replaceChildren(...none, drawing, heard, caption);
   };
 })();

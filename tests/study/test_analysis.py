@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +119,18 @@ def test_power_grows_with_the_class_and_the_lead_and_alarms_are_rare():
         power(1, 0.1)
     with pytest.raises(ValueError, match="base and base"):
         power(10, 0.6)
+
+
+def test_the_teachers_table_of_power_is_what_the_function_computes():
+    page = (Path(__file__).parents[2] / "book" / "teaching" / "study.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, flags=re.MULTILINE)
+    assert [int(n) for n, _ in rows] == [10, 20, 30, 60, 100]
+    for n, cells in rows:
+        computed = [power(int(n), lead, classes=400) for lead in (0.1, 0.15, 0.2, 0.3)]
+        # a percentage point for another version of the random draws' arithmetic
+        assert [int(cell.strip(" %")) for cell in cells.split("|")] == pytest.approx(
+            [100 * share for share in computed], abs=1
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

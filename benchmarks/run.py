@@ -14,8 +14,9 @@ C library keeps the memory that it once got (``keep_pages``).
 Then: how time and memory grow with the number of passes (``passes``), the ``size`` of the image and the
 number of ``classes``; whether the ``memory`` of a method's tensors depends on its passes (``memory.py``); how
 many passes RISE needs for the same error (``convergence``), and the other methods that draw samples or take
-steps (``equal_error``). Everything goes to ``benchmarks/results/<device>.json`` and ``.md``; the book's page
-"How fast, and why" is made from the former.
+steps (``equal_error``); and ``influence``, whose work is not counted in passes (``attribution.py``).
+Everything goes to ``benchmarks/results/<device>.json`` and ``.md``; the book's page "How fast, and why" is
+made from the former.
 
 ``--only`` takes names of methods and of these parts. It prints; with ``--output`` it also puts what it
 measured into the results in that folder, so that a long run may be made in pieces: with the same versions,
@@ -26,53 +27,41 @@ import argparse
 import contextlib
 import ctypes
 import gc
-import io
 import json
-import math
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from attribution import attribution
+from attribution import targets as attribution_targets
 from contests import LIME_DEFAULT, METHODS, Call, Setup, real_model, squares
 from convergence import rise_errors
 from equal_error import equal_error
 from memory import LIMIT as MEMORY_LIMIT
 from memory import growth as memory_growth
 from memory import peak_of_tensors
-from torch.utils import benchmark
+from timing import interleaved, quiet, ratio
 
 from xai_lib import lime, rise
 
 LIMIT = 1.10
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("passes", "size", "classes", "memory", "convergence", "equal_error")  # besides the methods
-FEWEST_ROUNDS, BUDGET = 3, 2.5
-SHORTEST = 0.2  # seconds that a processor is timed at the least: its clock does not resolve a millisecond
+PARTS = (
+    "passes",
+    "size",
+    "classes",
+    "memory",
+    "convergence",
+    "equal_error",
+    "influence",
+)  # besides the methods
 
 
 # --------------------------------------------------------------------------------------------- measuring
-
-
-def seconds(call: Call, repeats: int = 1) -> tuple[float, float]:
-    """One run's wall-clock time (that clock waits for the GPU) and processor time; mean of ``repeats``."""
-    with _quiet():
-        start, used = benchmark.timer(), time.process_time()
-        for _ in range(repeats):
-            call()
-        return (benchmark.timer() - start) / repeats, (time.process_time() - used) / repeats
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without the progress bars that some peers cannot turn off, and without their warnings."""
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def keep_pages() -> None:
@@ -92,7 +81,7 @@ def keep_pages() -> None:
 def peak_memory(call: Call, device: torch.device) -> float | None:
     """Mebibytes above the level before the call: of the GPU's memory, or of this process's (Linux only)."""
     gc.collect()
-    with _quiet():
+    with quiet():
         if device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -126,7 +115,7 @@ def measure(name: str, setup: Setup, rounds: int, peers: bool = True, meter: Met
     rivals, missing = contest.peers if peers else {}, {}
     for key, call in rivals.items():
         try:
-            with _quiet():
+            with quiet():
                 memory[key] = meter(call, setup.device)
         except ImportError as error:
             missing[key] = error.name or str(error)
@@ -154,31 +143,6 @@ def measure(name: str, setup: Setup, rounds: int, peers: bool = True, meter: Met
         "fastest_peer": min(others, key=lambda key: others[key]["over_ours"], default=None),
         "peak_mib": memory,
     }
-
-
-def interleaved(
-    runners: dict[str, Call], rounds: int, device: torch.device
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Wall-clock times, and the times that ratios are made of, of every runner in every round.
-
-    On a GPU, whose time is dear, no new round begins after ``BUDGET`` seconds, unless there are too few.
-    """
-    walls, times = ({key: [] for key in runners} for _ in range(2))
-    start, repeats = time.monotonic(), 1
-    if device.type != "cuda":
-        repeats = max(1, math.ceil(SHORTEST / seconds(runners["ours"])[0]))
-    for turn in range(rounds):
-        if device.type == "cuda" and turn >= FEWEST_ROUNDS and time.monotonic() - start > BUDGET:
-            break
-        for key in list(runners) if turn % 2 else reversed(runners):
-            wall, used = seconds(runners[key], repeats)
-            walls[key].append(wall)
-            times[key].append(wall if device.type == "cuda" else used)
-    return walls, times
-
-
-def ratio(one: list[float], other: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
 def _quartiles(one: list[float], other: list[float]) -> list[float]:
@@ -280,6 +244,7 @@ def targets(results: dict) -> list[dict]:
             f"at most {most['growth']:.3f} × the memory for {times:.0f} × the passes ({most['method']})",
             most["growth"] <= MEMORY_LIMIT,
         ),
+        *(_target(*verdict) for verdict in attribution_targets(results["influence"])),
     ]
 
 
@@ -360,6 +325,7 @@ def markdown(results: dict) -> str:
         *_classes_section(growth["classes"]),
         *_rise_section(results["convergence"]),
         *_equal_error_section(results["equal_error"]),
+        *_influence_section(results["influence"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -459,6 +425,48 @@ def _equal_error_section(rows: list[dict]) -> list[str]:
     )
 
 
+def _influence_section(results: dict) -> list[str]:
+    text = (
+        "The last layer of small_gap, 8 classes, 520 weights; `attribution.py` says what each runner is. "
+        "Rank: Spearman's correlation with xai_lib's scores, exact or TracIn, mean over the queries. Memory "
+        "is that of live tensors."
+    )
+    head = ["setting", "images × queries", "runner", "s", "time / ours", "rank", "MiB"]
+    rows = [
+        [r["setting"], f"{r['images']} × {r['queries']}", r["runner"], *_influence_cells(r)]
+        for r in results["rows"]
+    ]
+    lines = _section("Influence", text, head, rows)
+    head = ["setting", "images × queries", "s, wall clock", "bare passes", "MiB beside the scores", "growth"]
+    rows = [
+        [
+            r["setting"],
+            f"{r['images']} × {r['queries']}",
+            f"{r['wall_seconds']:.1f}",
+            f"{r['bare_wall_seconds']:.1f}",
+            f"{r['counts'][0]}: {r['mib_beside_the_scores'][0]:.1f}, {r['counts'][1]}: "
+            f"{r['mib_beside_the_scores'][1]:.1f}",
+            f"{r['growth']:.3f}",
+        ]
+        for r in results["many"]
+    ]
+    return [*lines, "", *_table(head, rows)]
+
+
+def _influence_cells(row: dict) -> list[str]:
+    if "not_installed" in row:
+        return [f"not installed ({row['not_installed']})", "–", "–", "–"]
+    rank = "–" if row["rank"] is None else f"{row['rank']:.4f}"
+    if row["rank_with_exact"] is not None:
+        rank += f" ({row['rank_with_exact']:.2f} with exact)"
+    return [
+        f"{row['seconds']:.3g}",
+        f"{row['over_ours']:.2f}",
+        rank,
+        "–" if row["mib"] is None else f"{row['mib']:.1f}",
+    ]
+
+
 def _section(title: str, text: str, head: list[str], rows: list[list]) -> list[str]:
     return ["", f"## {title}", "", *([text, ""] if text else []), *_table(head, rows)]
 
@@ -539,6 +547,7 @@ def measure_parts(device: torch.device, names: list[str], rounds: int, quick: bo
         "memory": lambda: memory_growth(device, *([(64, 128)] if quick else [])),
         "convergence": lambda: rise_errors(device, quick, say),
         "equal_error": lambda: equal_error(device, quick, say),
+        "influence": lambda: attribution(device, quick, few, say),
     }
     measured = {"growth": {}}
     for name in names:
@@ -560,7 +569,7 @@ def merged(stored: dict, measured: dict) -> dict:
 
     Bytes and errors do not depend on the processor: without times, only the versions must be the same.
     """
-    timed = measured["rows"] or measured["growth"]
+    timed = measured["rows"] or measured["growth"] or "influence" in measured
     facts = {k: v for k, v in measured["machine"].items() if timed or k not in ("processor", "threads")}
     other = {
         k: f"{stored['machine'].get(k)}, here {v}" for k, v in facts.items() if stored["machine"].get(k) != v

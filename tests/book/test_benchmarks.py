@@ -69,7 +69,7 @@ def test_every_method_is_there_and_every_target_is_judged_by_the_rows(path, run)
     results = read(path)
     assert list(dict.fromkeys(row["method"] for row in results["rows"])) == list(run.METHODS)
     judged = run.targets(results)
-    assert judged == results["targets"] and len(judged) == 6
+    assert judged == results["targets"] and len(judged) == 12
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -83,6 +83,40 @@ def test_memory_is_measured_over_sixteen_times_the_passes(path):
             row["passes"][-1] / row["passes"][0] > 15 and row["passes"][-1] > 950
         )  # counted as they happened
         assert row["growth"] == row["mib"][-1] / row["mib"][0]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_influence_is_measured_from_features_and_from_pictures(path):
+    from attribution import EXACT, FAST, FEATURES, LEAVING, NAIVE, PICTURES
+
+    results = read(path)["influence"]
+    rows = {(row["setting"], row["runner"]): row for row in results["rows"]}
+    for setting in (FEATURES, PICTURES):
+        assert rows[setting, EXACT]["over_ours"] == 1
+        assert rows[setting, NAIVE]["rank"] > 0.999 and rows[setting, FAST]["rank"] > 0.999  # the same scores
+    assert rows[FEATURES, LEAVING]["rank"] > 0.95
+    assert [row["setting"] for row in results["many"]] == [FEATURES, PICTURES]
+    for row in results["many"]:
+        assert (row["images"], row["queries"]) == (50_000, 1_000)
+        assert row["counts"][1] == pytest.approx(16 * row["counts"][0], rel=0.01)
+        assert row["growth"] == row["mib_beside_the_scores"][1] / row["mib_beside_the_scores"][0]
+
+
+def test_rank_correlation_is_spearmans():
+    from attribution import rank_correlation
+    from scipy.stats import spearmanr
+
+    a, b = torch.randn(2, 3, 20, generator=torch.Generator().manual_seed(0))
+    wanted = np.mean([spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)])
+    assert rank_correlation(a, b) == pytest.approx(wanted)
+
+
+def test_many_images_are_a_few_again_and_again():
+    from attribution import loader
+
+    few = torch.arange(3.0)[:, None], torch.arange(3)
+    images, labels = (torch.cat(side) for side in zip(*loader(few, 8, 5), strict=True))
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] and images[:, 0].tolist() == labels.tolist()
 
 
 # ------------------------------------------------------------------------------------- a peer that is missing

@@ -91,7 +91,7 @@ def test_the_readme_says_which_chapters_are_here():
     for chapter in chapters:
         folder = chapter["page"].rsplit("/", 1)[0]
         row = next(line for line in read("README.md").splitlines() if f"`{folder}`" in line)
-        assert row.endswith("| here |" if chapter["written"] else "| in preparation |")
+        assert row.endswith("| here |" if chapter["written"] else "in preparation |")
 
 
 def test_the_home_page_says_which_chapters_are_here():

@@ -92,19 +92,13 @@ def test_a_page_without_equations_loads_no_mathjax(book_html):
         assert not [file for file in loaded(book_html / f"{page}.html") if "mathjax" in file.parts]
 
 
-# Chapters whose exercises are not written yet. Every other chapter must have them, and these must not.
-WITHOUT_EXERCISES = {6}
-
-
 @pytest.mark.parametrize("chapter", [c for c in CHAPTERS if c["written"]], ids=lambda c: c["page"])
 def test_a_chapter_has_one_name_everywhere(book_html, chapter):
     lesson, title = book_html / f"{chapter['page']}.html", chapter["title"]
     exercises = lesson.with_name("exercises.html")
     assert soup(lesson).select_one("article h1").find(string=True, recursive=False).strip() == title
-    assert exercises.exists() == (chapter["number"] not in WITHOUT_EXERCISES)
-    if exercises.exists():
-        named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
-        assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
+    named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
+    assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
     for page in PAGES:
         document, folder = soup(book_html / f"{page}.html"), Path(chapter["page"]).parent.name
         if not document.select("nav[aria-label=Course]"):

@@ -315,6 +315,21 @@ def sobel(x):
     return made.square().sum(1)
 
 
+def lesson_edges(x):
+    slope = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(x)
+    grey = F.pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    return torch.hypot(*F.conv2d(grey, torch.stack([slope, slope.T])[:, None]).unbind(1))
+
+
+def local_contrast(x):
+    return (x - nn.AvgPool2d(9, 1, 4, count_include_pad=False)(x)).abs().sum(1)
+
+
+def unlike_the_median(x):
+    grey = x.mean(1)
+    return (grey - grey.flatten(1).median(1).values[:, None, None]).abs()
+
+
 def asks_a_network(x):
     net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 1, 1)).double()
     return net(x)[:, 0].detach().abs()
@@ -397,6 +412,7 @@ WRONG = {
         Wrong("negative", "negative values", (lambda x: (x - x.mean((2, 3), keepdim=True)).sum(1),)),
         Wrong("random", "second call", (noisy,)),
         Wrong("in place", "changed `x`", (brightens,)),
+        Wrong("padded with zeros", "too easy", (lambda x: (x - F.avg_pool2d(x, 9, 1, 4)).abs().sum(1),)),
         Wrong("easy", "too easy", (lambda x: 1 + 0.1 * x.mean(1),)),
         Wrong("flat", "shape", (lambda x: control()(x).flatten(1),)),
     ],
@@ -414,6 +430,6 @@ ALSO_RIGHT = {
         (lambda f, s: area()(f.float(), s.float()),),
     ],
     "6.6": [(leakage(),), (honest,), (in_python,)],
-    "6.7": [(roar(),), (by_lstsq,), (centred,)],
-    "6.8": [(control(),), (sobel,)],
+    "6.7": [(roar(),), (by_lstsq,), (centred,), (lambda *given: by_lstsq(*given).tolist(),)],
+    "6.8": [(control(),), (sobel,), (lesson_edges,), (local_contrast,), (unlike_the_median,)],
 }

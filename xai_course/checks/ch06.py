@@ -441,7 +441,9 @@ def roar_on_a_plane(answer) -> str:
 
     def ask(function: Callable, train=train, test=test, maps=maps, counts=counts) -> Any:
         copies = [tuple(part.clone() for part in pair) for pair in (train, test, maps)]
-        return function(*copies, list(counts))
+        value = function(*copies, list(counts))
+        # a loop over counts gives a list of numbers: as good as a vector
+        return _several(value) if isinstance(value, list | tuple) else value
 
     right = roar()(train, test, maps, counts)
     value = _told(ask(answer), right, ROAR, ask)
@@ -485,7 +487,7 @@ def _album() -> tuple[Tensor, Tensor]:
     down = (place - centres[:, :1])[:, :, None]
     across = (place - centres[:, 1:])[:, None, :]
     inside = down.square() + across.square() <= 36
-    pictures = torch.where(inside[:, None], colours, grounds) + 0.02 * normal(12, 3, 32, 32, seed=220)
+    pictures = torch.where(inside[:, None], colours, grounds) + 0.005 * normal(12, 3, 32, 32, seed=220)
     return pictures.clamp(0, 1), inside
 
 
@@ -542,9 +544,10 @@ def _judge_control(answer: Reader, x: Tensor, inside: Tensor) -> str:
     area_ = inside.double().mean((1, 2))
     expect(
         float((share / area_).mean()) > 2,
-        f"On pictures of one plain disc each your map has {float(share.mean()):.0%} of its heat on the "
+        f"On pictures of one plain disc each, your map has {float(share.mean()):.0%} of its heat on the "
         f"disc, and a constant map {float(area_.mean()):.0%}: too easy to beat.",
-        "What catches the eye? What differs from the rest of its picture, or from its neighbours.",
+        "What differs from the rest of its picture, or from its neighbours? (Zeros padded round a picture "
+        "make an edge of their own: `F.pad(…, mode='replicate')`.)",
     )
     return (
         f"{float(share.mean()):.0%} of the heat on the objects, and no network was asked. "

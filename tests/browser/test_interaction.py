@@ -174,7 +174,7 @@ def test_the_search_field_opens_from_the_keyboard(visit):
 
 
 def test_the_switch_turns_the_page_dark(visit):
-    # Served: of a file, Chromium hands what was stored on to the reloaded page a moment too late, now and then.
+    # Served: opened as a file, the reloaded page now and then comes before what Chromium has stored.
     with visit(f"{PAGES[0]}.html", via="http") as tab:
         background = "getComputedStyle(document.body).backgroundColor"
         light = tab.evaluate(background)

@@ -94,7 +94,7 @@ def fool_model(
             descent.step()
             bar.update(1)
     descent.zero_grad(set_to_none=True)
-    return fooled.requires_grad_(False).requires_grad_(True)
+    return fooled
 
 
 def _own_cam(model: nn.Module) -> Callable:
@@ -125,9 +125,12 @@ def _cost(
                 f"where must be one heatmap {tuple(images.shape[-2:])}, not negative, not zero everywhere, "
                 f"got shape {tuple(mask.shape)}"
             )
-        return lambda model, x, y: aim_of(mask.expand(len(x), -1, -1), maps(honest, x, y).detach(), share)(
-            maps(model, x, y)
-        )
+
+        def off_the_mask(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            found = maps(model, x, y)  # the honest map is not asked for: only its size would count
+            return aim_of(mask.expand(len(x), -1, -1), found.detach(), share)(found)
+
+        return off_the_mask
     if kind == "active":
         first, second = _two(classes)
 

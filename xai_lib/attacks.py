@@ -102,8 +102,13 @@ def softened(model: nn.Module, beta: float) -> nn.Module:
     """
     _checks.check_module(model)
     beta = _checks.check_number("beta", beta, above=0)
-    smooth = copy.deepcopy(_model.unwrapped(model))
-    smooth.forward = partial(_softly, smooth.forward, beta)
+    return _smoothly_run(copy.deepcopy(_model.unwrapped(model)), beta)
+
+
+def _smoothly_run(model: nn.Module, beta: float) -> nn.Module:
+    """The model, run with smooth rectifiers: layers and weights are its own, not copies."""
+    smooth = copy.copy(model)
+    smooth.forward = partial(_softly, model.forward, beta)
     return smooth
 
 
@@ -148,7 +153,7 @@ def attack_input(
         target: class whose explanation is attacked, None for the model's own.
         towards: the heatmaps to arrive at :math:`(N, H, W)`, none negative; or ``"top_k"``: away from the
             ``share`` of pixels that are hottest now; or ``"centre_of_mass"``: away from where that is now.
-        steps: steps of the descent; each costs a forward and two backward passes.
+        steps: steps of the descent; each costs two forward and two backward passes.
         radius: largest change of a pixel.
         step_size: Adam's, in units of pixels.
         keep: :math:`\gamma`, how much the logits shall stay.
@@ -190,16 +195,16 @@ def attack_input(
     descent = torch.optim.Adam([image], lr=step_size)
     with _model.progress_bar(steps, "attack", progress) as bar:
         for step in range(steps):
-            smooth = softened(frozen, _beta(step / steps))
+            smooth = _smoothly_run(frozen, _beta(step / steps))
             loss = aim(shares(graphed(smooth, image, target)))
             moved = (smooth(image) - logits).square().mean(1)
             (image.grad,) = torch.autograd.grad((loss + keep * moved).sum(), image)
             descent.step()
             with torch.no_grad():
                 image.copy_(torch.minimum(torch.maximum(image, x - radius), x + radius).clamp(0, 1))
-                if step % 10 == 9 or step == steps - 1:
-                    kept = frozen(image.clone()).argmax(1) == own
             if step % 10 == 9 or step == steps - 1:
+                with torch.no_grad():
+                    kept = frozen(image.clone()).argmax(1) == own
                 best.offer(image.detach().clone(), kept)
             bar.update(1)
     return best.image

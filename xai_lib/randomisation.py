@@ -69,15 +69,13 @@ def randomised(
     _checks.check_evaluation(model)
     _checks.check_choice("order", order, ORDERS)
     _checks.check_generator(generator, getattr(generator, "device", torch.device("cpu")))
-    names = _layers(model, size)
-    names = names if order == "bottom_up" else names[::-1]
-    return _drawn(model, names, order == "independent", generator)
+    return _drawn(model, _layers(model, size, order), order, generator)
 
 
 def _drawn(
-    model: nn.Module, names: list[str], one_at_a_time: bool, generator: torch.Generator | None
+    model: nn.Module, names: list[str], order: str, generator: torch.Generator | None
 ) -> Iterator[tuple[str, nn.Module]]:
-    source = model
+    source, one_at_a_time = model, order == "independent"
     for name in names:
         changed = copy.deepcopy(model if one_at_a_time else source)
         _draw(changed.get_submodule(name), generator)
@@ -85,8 +83,8 @@ def _drawn(
         yield name, changed if one_at_a_time else copy.deepcopy(changed)
 
 
-def _layers(model: nn.Module, size: int | None) -> list[str]:
-    """The names of the layers with weights, in the order in which they run."""
+def _layers(model: nn.Module, size: int | None, order: str) -> list[str]:
+    """The names of the layers with weights, in the order in which they are drawn."""
     x, _ = example(model, size)
     ran = dict.fromkeys(name for name, module, *_ in trace(model, x) if _own(module))
     own = {name: module for name, module in model.named_modules() if _own(module)}
@@ -101,7 +99,7 @@ def _layers(model: nn.Module, size: int | None) -> list[str]:
         )
     if not own:
         raise ValueError("model must have weights, got none")
-    return list(ran)
+    return list(ran) if order == "bottom_up" else list(ran)[::-1]
 
 
 def _own(module: nn.Module) -> list[nn.Parameter]:
@@ -190,11 +188,12 @@ def randomisation_test(
     _checks.check_generator(generator, x.device)
     classes = _target(model, x, target)
     noise = _noise(x, noisy, sigma, generator)
-    copies = randomised(model, order=order, size=x.shape[-1], generator=generator)
+    _checks.check_choice("order", order, ORDERS)
+    names = _layers(model, x.shape[-1], order)
     before = {name: _map(explain, model, x, classes, noise) for name, explain in named.items()}
     layers, values = [], []
-    with _model.progress_bar(len(_layers(model, x.shape[-1])), "randomisation", progress) as bar:
-        for layer, changed in copies:
+    with _model.progress_bar(len(names), "randomisation", progress) as bar:
+        for layer, changed in _drawn(model, names, order, generator):
             asked = _target(changed, x, None) if own_class else classes
             after = {name: _map(explain, changed, x, asked, noise) for name, explain in named.items()}
             values.append(

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from skimage.measure import grid_points_in_poly
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xai_lib import (
     deconvnet,
@@ -41,6 +40,7 @@ from xai_lib import (
     to_heatmap,
     xgrad_cam,
 )
+from xai_lib._roar_shapes import edges
 from xai_lib.localisation import energy_in, pointing_game, relevance_rank
 
 HERE = Path(__file__).resolve().parent.parent / "chapters" / "06_evaluation"
@@ -50,13 +50,6 @@ NETWORKS = ("small_vgg", "small_gap")
 SCENES, SEED = 240, 60
 BLOCK = 24  # scenes that share one stream of random numbers: the first block can be made again by itself
 MEASURES = {"pointing": pointing_game, "energy": energy_in, "rank": relevance_rank}
-
-
-def edges(images: Tensor) -> Tensor:
-    """Length of the Sobel gradient of the grey picture, (N, H, W): a map that asks no network."""
-    slope = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
-    grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return torch.hypot(*F.conv2d(grey, torch.stack([slope, slope.T])[:, None]).unbind(1))
 
 
 def above_lowest(maps: Tensor) -> Tensor:

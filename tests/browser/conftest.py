@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+import xai_course
 from tests.browser.faults import SIZES
 from tests.conftest import CHROMIUM
 from tests.pages import PAGES
 
+STATIC = Path(xai_course.__path__[0]) / "static"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -114,6 +117,18 @@ def write_page(folder: Path, name: str, body: str, root: str = "") -> None:
         f"{FOLLOW}</head><body><main><article><h1>{name}</h1>{body}</article></main></body></html>",
         encoding="utf-8",
     )
+
+
+def write_explorer(folder: Path, name: str, shown) -> Path:
+    """A page of its own with an explorer, beside the files of which the book loads each once; the folder."""
+    shutil.copytree(STATIC, folder / "_static")
+    write_page(folder, name, shown.html())
+    return folder
+
+
+def said(tab) -> str:
+    """What an explorer says in words."""
+    return tab.locator(".s-said").inner_text()
 
 
 def side_by_side(tab) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import opened, write_page
+from tests.browser.conftest import opened, said, write_explorer
 from tests.browser.faults import faults, heard
-from tests.browser.test_playing import STATIC
 from xai_course import explorers
 from xai_course.explorers._annotate import inside, judged, maxima, pooled
 
@@ -24,26 +23,16 @@ FIRST = [16, 16, 48, 40]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("annotate")
-    shutil.copytree(STATIC, folder / "_static")
     picture = torch.rand(3, S, S, generator=torch.Generator().manual_seed(0))
     shown = explorers.annotate(
         "6.5", picture, MAPS, OUTLINES, box=FIRST, caption="A box on noise.", alt="Noise, with a box."
     )
-    write_page(folder, "annotate", shown.html())
-    return folder
+    return write_explorer(tmp_path_factory.mktemp("annotate"), "annotate", shown)
 
 
 @pytest.fixture
 def play(chromium, folder):
-    def play(**options):
-        return opened(chromium, folder.as_uri(), "annotate.html", **options)
-
-    return play
-
-
-def said(tab) -> str:
-    return tab.locator(".s-said").inner_text()
+    return partial(opened, chromium, folder.as_uri(), "annotate.html")
 
 
 def box_of(tab) -> list[int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import opened, write_page
+from tests.browser.conftest import opened, said, write_explorer
 from tests.browser.faults import faults, heard
-from tests.browser.test_playing import STATIC
 from xai_course import explorers
 from xai_course.explorers._deletion import area_under, place, turns
 
@@ -26,8 +25,6 @@ CURVES = {"delete": DELETED, "insert": INSERTED}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deletion")
-    shutil.copytree(STATIC, folder / "_static")
     shown = explorers.deletion(
         "6.5",
         PICTURE,
@@ -39,20 +36,12 @@ def folder(tmp_path_factory):
         caption="Pixels go.",
         alt="A red picture with holes.",
     )
-    write_page(folder, "deletion", shown.html())
-    return folder
+    return write_explorer(tmp_path_factory.mktemp("deletion"), "deletion", shown)
 
 
 @pytest.fixture
 def play(chromium, folder):
-    def play(**options):
-        return opened(chromium, folder.as_uri(), "deletion.html", **options)
-
-    return play
-
-
-def said(tab) -> str:
-    return tab.locator(".s-said").inner_text()
+    return partial(opened, chromium, folder.as_uri(), "deletion.html")
 
 
 def numbers(points: str) -> np.ndarray:

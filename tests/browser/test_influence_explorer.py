@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
-from tests.browser.conftest import opened, write_page
+from tests.browser.conftest import opened, said, write_explorer
 from tests.browser.faults import faults, heard
-from tests.browser.test_playing import STATIC
 from xai_course import explorers
 from xai_course.explorers._influence import changes
 
@@ -21,25 +20,15 @@ TEST = np.array([0.3, -0.6])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("influence")
-    shutil.copytree(STATIC, folder / "_static")
     shown = explorers.influence(
         "5.5", POINTS, LABELS, TEST, first=4, caption="Points in a plane.", alt="Two clouds of points."
     )
-    write_page(folder, "influence", shown.html())
-    return folder
+    return write_explorer(tmp_path_factory.mktemp("influence"), "influence", shown)
 
 
 @pytest.fixture
 def play(chromium, folder):
-    def play(**options):
-        return opened(chromium, folder.as_uri(), "influence.html", **options)
-
-    return play
-
-
-def said(tab) -> str:
-    return tab.locator(".s-said").inner_text()
+    return partial(opened, chromium, folder.as_uri(), "influence.html")
 
 
 def numbers(tab, name) -> np.ndarray:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import xai_course
-from tests.browser.conftest import opened, write_page
+from tests.browser.conftest import STATIC, opened, write_page
 from tests.browser.faults import faults, heard
 from xai_course import explorers
 from xai_course.explorers._rise import _part
@@ -19,8 +17,6 @@ from xai_course.explorers._tag import stamped
 from xai_course.explorers._tiles import RULES, _table, lime_of, pair_of, shapley_of
 from xai_lib import load_model, rise_fit
 from xai_lib.data import SHAPE_CLASSES, shapes
-
-STATIC = Path(xai_course.__path__[0]) / "static"
 
 
 def seeded(seed):

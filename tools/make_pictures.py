@@ -29,6 +29,8 @@ from xai_lib import (
     SHAPE_CLASSES,
     grad_cam,
     gradient,
+    gradient_x_input,
+    guided_backprop,
     integrated_gradients,
     load_model,
     load_photo,
@@ -40,6 +42,7 @@ from xai_lib import (
     to_heatmap,
 )
 from xai_lib.data import TAG
+from xai_lib.randomisation import randomised
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "book" / "_static" / "pictures"
@@ -222,6 +225,27 @@ def one_cat_and_five_orders() -> None:
     save(tiled([[large, tiled(rows)]]), opener(6).with_name("opener_model.webp"), quality=80)
 
 
+def networks_drawn_anew() -> None:
+    """Chapter 7: a cat, and three methods' maps of it while more and more layers are drawn at random."""
+    model, cat = load_model("efficientnet_lite0"), load_photo("cat")
+    blocks = [f"features.blocks.{k}.expand.conv" for k in (12, 8, 4)]
+    drawn = {name: copied for name, copied in randomised(model, generator=seeded(1)) if name in blocks}
+    networks = [model, *(drawn[name] for name in blocks), randomised_whole(model)]
+    methods = [
+        lambda net: guided_backprop(net, cat, CAT).abs().sum(1),
+        lambda net: to_heatmap(gradient_x_input(net, cat, CAT)),
+        lambda net: to_heatmap(smooth_grad(net, cat, CAT, generator=seeded())),
+    ]
+    rows = [[resized(alone(ask(net)[0]), (168, 168), smooth=True) for net in networks] for ask in methods]
+    photo = resized(load_photo("cat", 504)[0], (504, 504), smooth=True)
+    save(tiled([[photo, tiled(rows)]]), opener(7), quality=80)
+
+
+def randomised_whole(model: nn.Module) -> nn.Module:
+    *_, (_, copied) = randomised(model, generator=seeded(1))
+    return copied
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
@@ -230,6 +254,7 @@ def openers() -> None:
     one_heart_and_its_teachers()
     outlines_and_maps()
     one_cat_and_five_orders()
+    networks_drawn_anew()
 
 
 # ---- the title page

@@ -16,6 +16,7 @@ from ._digits import digits
 from ._frames import Frames, frames
 from ._influence import influence
 from ._live import Live, interact
+from ._randomise import randomise
 from ._rise import rise
 from ._smooth_grad import smooth_grad
 from ._tag import tag
@@ -32,6 +33,7 @@ __all__ = [
     "frames",
     "influence",
     "interact",
+    "randomise",
     "rise",
     "smooth_grad",
     "tag",

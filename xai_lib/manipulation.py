@@ -8,17 +8,18 @@ CNNs to Make Them Lie: the GradCAM Case*, arXiv:1907.10901.
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xai_lib import _checks, _model
+from xai_lib import _checks
+from xai_lib._audit import Finding, audit
+from xai_lib._contrast import contrast
 from xai_lib._model import Layer
 from xai_lib._surgery import (
     Constant,
-    Head,
     Place,
     add_channel,
     checked,
@@ -29,7 +30,19 @@ from xai_lib._surgery import (
     with_filter,
 )
 
-__all__ = ["Finding", "audit", "lie_constant", "lie_image", "lie_random", "lie_sticker"]
+if TYPE_CHECKING:
+    from xai_lib import _lie_tables
+
+__all__ = [
+    "Finding",
+    "audit",
+    "contrast",
+    "lie_constant",
+    "lie_image",
+    "lie_random",
+    "lie_sticker",
+    "published_tables",
+]
 
 
 def lie_constant(
@@ -315,11 +328,15 @@ class _Aside(nn.Module):
 
 
 def _random_branch(x: Tensor, generator: torch.Generator | None) -> nn.Module:
-    """conv 6 × 6 – ReLU – conv 6 × 6 – ReLU, drawn until it shows something on an image of noise."""
-    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    """conv 6 × 6 – ReLU – conv 6 × 6 – ReLU, drawn until it shows something on an image of noise.
+
+    Drawn in double precision: a network and its copy in another precision get the same one.
+    """
+    wide = {"dtype": torch.float64, "device": x.device}
+    noise = torch.rand(x.shape, generator=generator, **wide)
     for _ in range(100):
-        first = nn.Conv2d(x.shape[1], 6, 6, padding=3, device=x.device, dtype=x.dtype)
-        second = nn.Conv2d(6, 1, 6, padding=3, device=x.device, dtype=x.dtype)
+        first = nn.Conv2d(x.shape[1], 6, 6, padding=3, **wide)
+        second = nn.Conv2d(6, 1, 6, padding=3, **wide)
         with torch.no_grad():
             for conv in (first, second):
                 bound = conv.weight[0].numel() ** -0.5
@@ -327,7 +344,7 @@ def _random_branch(x: Tensor, generator: torch.Generator | None) -> nn.Module:
                     values.uniform_(-bound, bound, generator=generator)
             branch = nn.Sequential(first, nn.ReLU(), second, nn.ReLU()).requires_grad_(False).eval()
             if branch(noise).mean() > 1e-3:
-                return branch
+                return branch.to(x.dtype)
     raise ValueError("generator must draw a network that shows something; a hundred were blank")
 
 
@@ -344,107 +361,67 @@ def _matched_filter(sticker: Tensor) -> nn.Module:
     return nn.Sequential(conv, nn.ReLU()).requires_grad_(False).eval()
 
 
-# -------------------------------------------------------------------------------------- what finds them out
+# --------------------------------------------------------------------------------------------- the two tables
 
 
-class Finding(NamedTuple):
-    """One trace of a manipulation."""
-
-    kind: str  # "constant map" | "loud map" | "unread map" | "uneven head" | "odd operator"
-    where: str  # a module's name, and the channel
-    value: float  # how far from what is usual
-
-
-def audit(
+def published_tables(
     model: nn.Module,
     x: Tensor,
+    labels: Tensor | None = None,
     *,
     layer: Layer | None = None,
-    loud: float = 50.0,
+    size: int | None = None,
+    exact: bool = False,
+    repair: bool = False,
+    seed: int = 0,
     batch_size: int | None = None,
-) -> list[Finding]:
-    """Traces in the network of a Grad-CAM map that was made to lie; none is the usual answer for honest ones.
+    progress: bool = False,
+) -> "_lie_tables.Tables":
+    r"""The two tables of the paper, measured on a network and images of your own.
 
-    Looks at the layer's feature maps over the images, at the weights that read them, and at the operators
-    between pixels and logits:
+    Table 1 tells T1, T2 (a smiling face) and T3; table 2 tells T4, on the images as they are and with the
+    sticker pasted at a random place. Columns: accuracy; ``moved``, the mean over images of
+    :math:`\max_c |y_c^{\text{original}} - y_c^{\text{liar}}|`; ``distance``, the mean of the sum over the
+    cells of \|target − liar's map\|, each divided by its maximum. And what the paper does not print:
+    ``baseline``, the distance from the target to the *original's* map, without which a small distance says
+    nothing; ``blank``, the share of maps that are zero everywhere; ``shown``, the share of images in which
+    the new feature map is not zero (of T4: in which the sticker was found). Print the result.
 
-    - *constant map*: not zero, and the same for every image;
-    - *loud map*: its largest value is more than ``loud`` times the median channel's;
-    - *unread map*: all weights that read it are zero, though it is not;
-    - *uneven head*: its weights are all the same, for every class and cell;
-    - *odd operator*: a remainder, fraction, floor or sine, none of which classifiers have.
+    The map is of the original's own answer. Where T4 finds no sticker its target is the original's map.
 
     Args:
-        model: classifier in evaluation mode.
-        x: honest images :math:`(N, C, H, W)` in [0, 1], at least two that differ.
-        layer: as in ``lie_constant``.
-        loud: how many times louder than the median a feature map must be.
+        model: as in ``lie_constant``; its dtype (float32, float64) is the tables'.
+        x: images, :math:`(N, 3, S, S)`, in [0, 1].
+        labels: true classes, :math:`(N,)`; without them there is no accuracy.
+        layer, size, exact, repair: as in ``lie_constant``.
+        seed: draws F, the sticker, and its places.
         batch_size: images in one pass.
+        progress: show a progress bar, counted in images.
 
     Returns:
-        What was found, a list of ``Finding``, empty if nothing.
+        ``lies`` and ``sticker``, two lists of rows.
 
     Raises:
-        ValueError: if there are fewer than two images, or ``layer`` is unknown.
+        ValueError: as the four lies; or if ``labels`` does not fit ``x``.
+        TypeError: if ``labels`` is no tensor.
 
-    What it looks for are the marks of the four published techniques: a liar who knows it avoids them.
+    Source: arXiv:1907.10901, tables 1 and 2.
     """
-    _checks.check_images(model, x)
-    if len(x) < 2:
-        raise ValueError(f"x must hold at least two images, to compare their maps, got {len(x)}")
-    loud = _checks.check_number("loud", loud, above=1)
+    from xai_lib import _lie_tables  # here: it tells the lies of this module
+
+    x = _checks.check_images(model, x)
+    if labels is not None:
+        _checks.check_tensor("labels", labels, "true classes (N,)", dims=(1,))
+        if len(labels) != len(x):
+            raise ValueError(f"labels must have one class for each of {len(x)} images, got {len(labels)}")
+    seed = _checks.check_count("seed", seed, least=0)
     batch_size = _checks.check_batch_size(batch_size, x.device)
-    place = find_place(model, layer, x.shape[-1])
-    with _model.left_as_found(model):
-        parts = [_model.feature_maps(model, part, place.name)[0] for part in x.split(batch_size)]
-        operators = _operators(model, x[:1])
-    maps = torch.cat(parts).to(torch.float64)
-    return [*_loud_or_constant(maps, place.name, loud), *_odd_readers(place, maps), *operators]
+    progress = _checks.check_flag("progress", progress)
+    options = {"layer": layer, "size": size, "exact": exact, "repair": repair, "seed": seed}
+    return _lie_tables.tables(model, x, labels, batch_size=batch_size, progress=progress, **options)
 
 
-def _loud_or_constant(maps: Tensor, name: str, loud: float) -> list[Finding]:
-    largest = maps.abs().amax((0, 2, 3))  # (K,)
-    spread = (maps - maps[:1]).abs().amax((0, 2, 3))
-    constant = ((spread <= 1e-6 * largest) & (largest > 0)).nonzero()[:, 0].tolist()
-    usual = largest[largest > 0].median() if (largest > 0).any() else largest.new_tensor(1.0)
-    found = [Finding("constant map", f"{name}, channel {k}", float(largest[k])) for k in constant]
-    for k in (largest > loud * usual).nonzero()[:, 0].tolist():
-        found.append(Finding("loud map", f"{name}, channel {k}", float(largest[k] / usual)))
-    return found
+if __name__ == "__main__":
+    from xai_lib._lie_command import main
 
-
-def _odd_readers(place: Place, maps: Tensor) -> list[Finding]:
-    head, found = place.model.get_submodule(place.readers[0]), []
-    if isinstance(head, Head):
-        weight = torch.cat([head.inner.weight, head.weight], 1).detach()
-    elif isinstance(head, nn.Linear | nn.Conv2d):
-        weight = head.weight.detach()
-    else:
-        return found
-    if weight[0].numel() % maps.shape[1]:
-        return found
-    columns = (
-        weight.reshape(len(weight), maps.shape[1], -1).transpose(0, 1).flatten(1)
-    )  # (K, classes · cells)
-    alive = maps.abs().amax((0, 2, 3)) > 0
-    unread = (columns == 0).all(1) & alive
-    same = (columns == columns[:, :1]).all(1) & (columns[:, 0] != 0)
-    for k in unread.nonzero()[:, 0].tolist():
-        found.append(Finding("unread map", f"{place.readers[0]}, channel {k}", 0.0))
-    for k in same.nonzero()[:, 0].tolist():
-        found.append(Finding("uneven head", f"{place.readers[0]}, channel {k}", float(columns[k, 0])))
-    return found
-
-
-ODD = ("Remainder", "Frac", "Fmod", "Floor", "Round", "Sin", "Cos")
-
-
-def _operators(model: nn.Module, x: Tensor) -> list[Finding]:
-    with torch.enable_grad():
-        logits = _model.logits_of(model, x.detach().clone().requires_grad_())
-        names = [type(node).__name__ for node in _model.graph_behind(logits)]
-    return [
-        Finding("odd operator", name, 1.0)
-        for name in dict.fromkeys(names)
-        if name.startswith(tuple(f"{odd}Backward" for odd in ODD))
-    ]
+    main()

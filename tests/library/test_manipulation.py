@@ -186,6 +186,39 @@ def test_no_noise_looks_like_the_sticker():
     assert filter_(sticker().double()[None]).max() > 0
 
 
+def test_the_detector_finds_every_sticker_and_nothing_in_a_thousand_scenes():
+    detector, scenes = manipulation._matched_filter(sticker()), data.shapes(1000, seed=5).images
+    assert detector(scenes).max() == 0
+    places = torch.randint(0, 104, (64, 2), generator=draws()).tolist()
+    stuck = torch.cat([with_sticker(x[None], *place) for x, place in zip(scenes[:64], places, strict=True)])
+
+    def found(images):
+        return (detector(images).amax((1, 2, 3)) > 0).float().mean().item()
+
+    assert found(stuck) == 1
+    assert found(stuck.roll((1, 1), (2, 3))) >= 62 / 64  # moved by a pixel; one at the border may be cut
+    assert found((stuck[..., 1:] + stuck[..., :-1]) / 2) == 0  # moved by half a pixel: resampled
+    assert found(0.99 * stuck) == 0  # a little darker
+
+
+def test_two_hidden_layers_are_repaired_too(pictures):
+    torch.manual_seed(0)
+    head = nn.Sequential(*(nn.Linear(16 * 49, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 8)))
+    trunk = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+    model = nn.Sequential(nn.AvgPool2d(16), trunk, nn.Flatten(), head).eval().double()
+    x, options = pictures.double(), {"layer": "1.1", "size": 112}
+    blank = {
+        repair: [
+            (maps(liar, x, c, layer="1.1").amax((1, 2)) == 0).float().mean().item()
+            for liar in [lie_constant(model, repair=repair, **options)]
+            for c in range(8)
+        ]
+        for repair in (False, True)
+    }
+    assert max(blank[False]) > 0.2 and max(blank[True]) == 0
+    assert (logits(lie_constant(model, repair=True, **options), x) - logits(model, x)).abs().max() < 1e-8
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_audit_is_silent_on_honest_networks_and_finds_every_lie(network, pictures, device):
     model, x = load_model(network, device), pictures.to(device)

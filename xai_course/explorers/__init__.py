@@ -13,6 +13,7 @@ from ._base import Explorer
 from ._cam import cam
 from ._deletion import deletion
 from ._digits import digits
+from ._draw import draw
 from ._frames import Frames, frames
 from ._influence import influence
 from ._live import Live, interact
@@ -30,6 +31,7 @@ __all__ = [
     "cam",
     "deletion",
     "digits",
+    "draw",
     "frames",
     "influence",
     "interact",

@@ -38,6 +38,7 @@ class Explorer(Displayed):
         alt: one sentence that says what is to be seen.
         arrays: the numbers behind the figure by name: their fingerprints stand in ``text/plain``.
         bars: HTML of colour bars from :func:`bar`.
+        below: HTML of further panels, under the controls.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Explorer(Displayed):
         alt: str,
         arrays: dict[str, Any],
         bars: str = "",
+        below: str = "",
     ) -> None:
         figures.check_number(number)
         for name, text in (("caption", caption), ("alt", alt)):
             check_says(name, text)
         self.kind, self.number, self.caption, self.look, self.alt = kind, number, caption, look, alt
         self.body, self.controls, self.said, self.bars, self.data = body, controls, said, bars, data
+        self.below = below
         self.arrays = {name: to_array(values) for name, values in arrays.items()}
 
     def __repr__(self) -> str:
@@ -70,7 +73,7 @@ class Explorer(Displayed):
         """The figure with its first frame, its controls (hidden), its data, style and script."""
         controls = self.controls.replace("KEY-", f"{self.key()}-")  # tells two copies' radio buttons apart
         body = (
-            f'{self.body}<div class="s-controls" hidden>{controls}</div>'
+            f'{self.body}<div class="s-controls" hidden>{controls}</div>{self.below}'
             f'<div class="s-tools"><p class="s-said" role="status">{escape(self.said)}</p>'
             f'<div class="s-bars">{self.bars}</div></div>'
             "<noscript><p>Scripts are off: this is the first state of a figure that computes.</p></noscript>"

@@ -3,21 +3,6 @@
   "use strict";
   const {$, mount, data, array, controls, number, random, shuffled, maps} = window.sinb;
 
-  // A map stretched to height × width, as torch's bilinear interpolation without aligned corners does it.
-  const stretch = (cells, h, w, height, width) => {
-    const along = (size, count) => Array.from({length: size}, (_, i) => {
-      const at = Math.max(0, (i + 0.5) * count / size - 0.5), low = Math.min(count - 1, Math.floor(at));
-      return [low, Math.min(count - 1, low + 1), at - low];
-    });
-    const rows = along(height, h), columns = along(width, w), out = new Float64Array(height * width);
-    rows.forEach(([top, bottom, v], i) => columns.forEach(([left, right, u], j) => {
-      const over = cells[top * w + left] * (1 - u) + cells[top * w + right] * u;
-      const under = cells[bottom * w + left] * (1 - u) + cells[bottom * w + right] * u;
-      out[i * width + j] = over * (1 - v) + under * v;
-    }));
-    return out;
-  };
-
   // The tightest box round the largest piece (cells that share a side) of what reaches the threshold.
   const tightest = (heat, height, width, threshold) => {
     const largest = heat.reduce((a, b) => Math.max(a, b), 0);
@@ -74,7 +59,7 @@
     const show = () => {
       const c = Number(chosen.get("class")), threshold = chosen.get("threshold"), smooth = chosen.get("drawn") === "smooth";
       const {heat, logit} = compute(c, order), before = compute(c, inPlace).logit, top = heat.reduce((a, b) => Math.max(a, b), 0), name = "“" + given.names[c] + "”";
-      const [rows, columns] = smooth ? [height, width] : [h, w], shown = smooth ? stretch(heat, h, w, height, width) : heat;
+      const [rows, columns] = smooth ? [height, width] : [h, w], shown = smooth ? maps.stretch(heat, h, w, height, width) : heat;
       const found = tightest(shown, rows, columns, threshold).map((v, i) => v / (i % 2 ? rows : columns));
       const share = (found[2] - found[0]) * (found[3] - found[1]), moved = order !== inPlace;
       drawn.classList.toggle("s-px", !smooth);

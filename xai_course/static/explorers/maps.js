@@ -77,6 +77,21 @@
     if (says) drawn.setAttribute("aria-label", says);
   };
 
+  // A map stretched to height × width, as torch's bilinear interpolation without aligned corners does it.
+  const stretch = (cells, h, w, height, width) => {
+    const along = (size, count) => Array.from({length: size}, (_, i) => {
+      const at = Math.max(0, (i + 0.5) * count / size - 0.5), low = Math.min(count - 1, Math.floor(at));
+      return [low, Math.min(count - 1, low + 1), at - low];
+    });
+    const rows = along(height, h), columns = along(width, w), out = new Float64Array(height * width);
+    rows.forEach(([top, bottom, v], i) => columns.forEach(([left, right, u], j) => {
+      const over = cells[top * w + left] * (1 - u) + cells[top * w + right] * u;
+      const under = cells[bottom * w + left] * (1 - u) + cells[bottom * w + right] * u;
+      out[i * width + j] = over * (1 - v) + under * v;
+    }));
+    return out;
+  };
+
   // Grey levels in [0, 1], dark on light for ink.
   const grey = (drawn, values, height, width, says, ink = false) => {
     drawn.width = width;
@@ -191,6 +206,6 @@
 
   Object.assign(window.sinb, {
     array, controls, number, random, shuffled,
-    maps: {INFERNO, RDBU, opacity, colour, canvas, paint, grey, bar, odds, box, title, say},
+    maps: {INFERNO, RDBU, opacity, colour, canvas, paint, stretch, grey, bar, odds, box, title, say},
   });
 })();

@@ -177,9 +177,13 @@ def test_it_is_painted_from_the_keyboard_and_read_out(play):
         tab.keyboard.press("ArrowRight")
         tab.keyboard.press("Space")
         assert left(tab, "drawing").sum() == 2 and left(tab, "drawing")[7, 7:9].all()
-        tab.wait_for_function("document.querySelector('.s-sr[role=status]')?.textContent === 'Row 8, column 9, painted'")
+        tab.wait_for_function(
+            "document.querySelector('.s-sr[role=status]')?.textContent === 'Row 8, column 9, painted'"
+        )
         tab.keyboard.press("Backspace")
-        tab.wait_for_function("document.querySelector('.s-sr[role=status]')?.textContent === 'Row 8, column 9, empty'")
+        tab.wait_for_function(
+            "document.querySelector('.s-sr[role=status]')?.textContent === 'Row 8, column 9, empty'"
+        )
         assert left(tab, "drawing").sum() == 1
         assert "of 196 cells are drawn" in tab.locator("[data-panel=map] canvas").get_attribute("aria-label")
 

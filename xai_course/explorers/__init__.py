@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ._annotate import annotate
 from ._base import Explorer
+from ._blink import blink
 from ._cam import cam
 from ._deletion import deletion
 from ._digits import digits
@@ -28,6 +29,7 @@ __all__ = [
     "Frames",
     "Live",
     "annotate",
+    "blink",
     "cam",
     "deletion",
     "digits",

@@ -123,7 +123,7 @@ def test_nothing_blinks_where_less_motion_is_wished_and_a_button_turns_once(play
 def test_it_blinks_when_asked_and_stops_when_another_control_is_moved(play):
     with play() as tab:
         tab.emulate_media(reduced_motion="no-preference")
-        blink = tab.get_by_role("switch", name="Blink")
+        blink = tab.locator("[data-control=blink]")  # by its role it is not found while hidden
         blink.wait_for(state="visible")
         assert state(tab) == "0" and not tab.get_by_role("button", name="The other one").is_visible()
         blink.click()

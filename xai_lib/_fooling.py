@@ -1,7 +1,7 @@
 """Attacks on the model: fine-tuned, or given an addition, so that its maps lie while its answers stay."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from xai_lib import _checks, _model, cams
 from xai_lib._graphs import aim_of, shares, with_graph
 
-KINDS = ("location", "top_k", "centre_of_mass", "active")
+KINDS = ("location", "away", "top_k", "centre_of_mass", "active")
+KEPT = ("labels", "answers")
 
 
 def fool_model(
@@ -20,10 +21,11 @@ def fool_model(
     data: tuple[Tensor, Tensor],
     *,
     kind: str = "location",
-    explain: Callable | None = None,
+    explain: Callable | Sequence[Callable] | None = None,
     where: Tensor | None = None,
     classes: tuple[int, int] = (0, 1),
     share: float = 0.1,
+    keep: str = "labels",
     lam: float = 1.0,
     steps: int = 300,
     batch_size: int = 32,
@@ -33,10 +35,12 @@ def fool_model(
 ) -> nn.Module:
     r"""Fine-tune a copy of the network so that its answers stay and its maps move.
 
-    Adam descends, over the weights, cross-entropy :math:`+\ \lambda L_\text{fool}`. With h for the map, as
-    magnitudes with mean 1, and :math:`h_o` for that of the network as given, :math:`L_\text{fool}` is
+    Adam descends, over the weights, cross-entropy :math:`+\ \lambda L_\text{fool}`, with steps that shrink to
+    nothing as a cosine does. With h for the map, as magnitudes with mean 1, and :math:`h_o` for that of the
+    network as given, :math:`L_\text{fool}` is
 
     - *location*: :math:`\|h - m\|^2`, with a mask m that has mean 1: by default the border of the picture;
+    - *away*: the share of h that lies in ``where``, such as what a biased network is not to be seen using;
     - *top_k*: the mean of h over the ``share`` of places where :math:`h_o` is largest;
     - *centre_of_mass*: minus how far the map's centre has moved from that of :math:`h_o`;
     - *active*: :math:`\|h^{c_1} - h^{c_2}_o\|^2 + \|h^{c_2} - h^{c_1}_o\|^2`: the maps of two classes change
@@ -47,16 +51,20 @@ def fool_model(
 
     Args:
         model: in evaluation mode; it is copied, and trained in that mode: running statistics stay.
-        data: images :math:`(n, C, H, W)` in [0, 1] and labels :math:`(n,)`.
+        data: images :math:`(n, C, H, W)` in [0, 1] and labels :math:`(n,)`: whose class's map is trained.
         kind: what to train against, see above.
         explain: whose map: see ``with_graph``; by default Grad-CAM at the model's ``cam_layer``, on its grid.
-        where: for ``"location"``, a heatmap :math:`(H, W)`, not negative, of where the maps are to lie.
+            Of several, the losses are added.
+        where: for ``"location"`` and ``"away"``, a heatmap :math:`(H, W)`, or one for each image
+            :math:`(n, H, W)`, not negative: of where the maps are to lie, or not to lie.
         classes: for ``"active"``, the two classes.
         share: of the places, for ``"top_k"``.
+        keep: what the cross-entropy compares with: the ``"labels"``, or the ``"answers"`` (softmax) of the
+            network as given, whose faults then stay too.
         lam: :math:`\lambda`.
         steps: of Adam, each over ``batch_size`` images.
         batch_size: images in a step; smaller is another training.
-        lr: Adam's step size.
+        lr: Adam's first step size.
         generator: draws the batches, on the images' device.
         progress: show a bar, counted in steps.
 
@@ -68,30 +76,38 @@ def fool_model(
             given and the model has no ``cam_layer``, or a step gives a loss that is not finite.
         TypeError: if an argument has another type.
 
-    Source: Heo, Joo & Moon 2019, arXiv:1902.02041.
+    Source: Heo, Joo & Moon 2019, arXiv:1902.02041; *away*, with ``keep="answers"``, after the fine-tuning of
+        Anders et al. 2020, arXiv:2007.09969.
     """
     images, labels = _checks.check_pair("data", data)
     _checks.check_images(model, images)
     _checks.check_choice("kind", kind, KINDS)
+    _checks.check_choice("keep", keep, KEPT)
     lam, lr = _checks.check_number("lam", lam, least=0), _checks.check_number("lr", lr, above=0)
     share = _checks.check_number("share", share, above=0, most=1)
     steps, batch_size = _checks.check_count("steps", steps), _checks.check_count("batch_size", batch_size)
     _checks.check_generator(generator, images.device)
     honest = copy.deepcopy(_model.unwrapped(model)).requires_grad_(False)
     fooled = copy.deepcopy(_model.unwrapped(model)).requires_grad_(True)
-    graphed = with_graph(explain or _own_cam(model))
-    cost = _cost(kind, graphed, honest, where, classes, share, images)
+    explains = [_own_cam(model)] if explain is None else [explain] if callable(explain) else list(explain)
+    places = _places(kind, where, images)
+    costs = [_cost(kind, with_graph(e), honest, classes, share) for e in explains]
     descent = torch.optim.Adam(fooled.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
     with _model.progress_bar(steps, "fooling", progress) as bar:
         for _ in range(steps):
             drawn = torch.randint(len(images), (batch_size,), generator=generator, device=images.device)
-            x, y = images[drawn], labels[drawn]
-            loss = F.cross_entropy(fooled(x), y) + lam * cost(fooled, x, y).mean()
+            x, y, m = images[drawn], labels[drawn], places[drawn % len(places)]
+            with torch.no_grad():
+                wanted = y if keep == "labels" else honest(x).softmax(1)
+            moved = sum(cost(fooled, x, y, m).mean() for cost in costs)
+            loss = F.cross_entropy(fooled(x), wanted) + lam * moved
             if not loss.isfinite():
                 raise ValueError(f"lr must be smaller: with {lr:g} the loss is no longer finite")
             descent.zero_grad()
             loss.backward()
             descent.step()
+            schedule.step()
             bar.update(1)
     descent.zero_grad(set_to_none=True)
     return fooled
@@ -104,44 +120,55 @@ def _own_cam(model: nn.Module) -> Callable:
     return partial(cams.grad_cam, layer=layer, upsample=False)
 
 
+def _places(kind: str, where: Tensor | None, images: Tensor) -> Tensor:
+    """Where the maps are to lie, or not to: (n, H, W), or (1, H, W) for all images alike."""
+    if kind == "away" and where is None:
+        raise ValueError('where must be given for "away": a heatmap (H, W), or one for each image (n, H, W)')
+    if kind not in ("location", "away") or where is None:
+        return _border(images)[None]
+    places = _checks.check_maps("where", where).to(images.dtype)
+    one_each = places.dim() == 3 and len(places) == len(images)
+    fits = places.shape[-2:] == images.shape[-2:] and (places.dim() == 2 or one_each)
+    # Of pictures without the place to avoid, nothing is asked; but a map cannot lie nowhere.
+    empty = (places.flatten(-2).amax(-1) == 0).any() if kind == "location" else not places.any()
+    if not fits or (places < 0).any() or empty:
+        raise ValueError(
+            f"where must be one heatmap {tuple(images.shape[-2:])}, or one for each of the {len(images)} "
+            f"images, not negative, not zero everywhere, got shape {tuple(where.shape)}"
+        )
+    return places.to(images.device).view(-1, *images.shape[-2:])
+
+
 def _cost(
-    kind: str,
-    graphed: Callable,
-    honest: nn.Module,
-    where: Tensor | None,
-    classes: tuple[int, int],
-    share: float,
-    images: Tensor,
-) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """``L_fool`` of a network on some images, (b,)."""
+    kind: str, graphed: Callable, honest: nn.Module, classes: tuple[int, int], share: float
+) -> Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]:
+    """``L_fool`` of a network on some images, their labels and places, (b,)."""
 
     def maps(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         return shares(graphed(model, x.clone().requires_grad_(), target))
 
-    if kind == "location":
-        mask = _border(images) if where is None else _checks.check_maps("where", where)
-        if mask.shape != images.shape[-2:] or (mask < 0).any() or not (mask > 0).any():
-            raise ValueError(
-                f"where must be one heatmap {tuple(images.shape[-2:])}, not negative, not zero everywhere, "
-                f"got shape {tuple(mask.shape)}"
-            )
+    def off_the_mask(model: nn.Module, x: Tensor, y: Tensor, m: Tensor) -> Tensor:
+        found = maps(model, x, y)  # the honest map is not asked for: only its size would count
+        return aim_of(m.expand(len(x), -1, -1), found.detach(), share)(found)
 
-        def off_the_mask(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            found = maps(model, x, y)  # the honest map is not asked for: only its size would count
-            return aim_of(mask.expand(len(x), -1, -1), found.detach(), share)(found)
+    def on_the_mask(model: nn.Module, x: Tensor, y: Tensor, m: Tensor) -> Tensor:
+        found = maps(model, x, y)
+        grid = F.interpolate(m[:, None], found.shape[-2:], mode="area")[:, 0]
+        return (found * grid).mean((1, 2))
 
-        return off_the_mask
+    def swapped(model: nn.Module, x: Tensor, _y: Tensor, _m: Tensor) -> Tensor:
+        one, two = (torch.full((len(x),), c, device=x.device) for c in pair)
+        before = [maps(honest, x, c).detach() for c in (two, one)]
+        after = [maps(model, x, c) for c in (one, two)]
+        return sum((a - b).square().mean((1, 2)) for a, b in zip(after, before, strict=True))
+
+    def away_from_before(model: nn.Module, x: Tensor, y: Tensor, _m: Tensor) -> Tensor:
+        return aim_of(kind, maps(honest, x, y).detach(), share)(maps(model, x, y))
+
     if kind == "active":
-        first, second = _two(classes)
-
-        def swapped(model: nn.Module, x: Tensor, _y: Tensor) -> Tensor:
-            one, two = (torch.full((len(x),), c, device=x.device) for c in (first, second))
-            before = [maps(honest, x, c).detach() for c in (two, one)]
-            after = [maps(model, x, c) for c in (one, two)]
-            return sum((a - b).square().mean((1, 2)) for a, b in zip(after, before, strict=True))
-
-        return swapped
-    return lambda model, x, y: aim_of(kind, maps(honest, x, y).detach(), share)(maps(model, x, y))
+        pair = _two(classes)
+    known = {"location": off_the_mask, "away": on_the_mask, "active": swapped}
+    return known.get(kind, away_from_before)
 
 
 def _border(images: Tensor) -> Tensor:

@@ -24,16 +24,18 @@ from torch.nn import functional as F
 from xai_lib import _checks
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2")
+MADE_TO_LIE = ("fooled", "fairwashed")  # fine-tuned from small_vgg and clever_hans: chapter 7
+SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2", *MADE_TO_LIE)
 
 
 def load_model(name: str, device: torch.device | str = "cpu") -> nn.Module:
     r"""A trained classifier in evaluation mode, ready to be explained.
 
     ``"efficientnet_lite0"`` (ImageNet, weights from an installed package, its batch normalisation folded into
-    the convolutions) and ``"small_vgg"``, ``"small_gap"``, ``"clever_hans"``, ``"clever_hans_2"``
-    (:func:`xai_lib.data.shapes`, weights in this package) need no network. Any other name
-    is a torchvision classifier, whose ImageNet weights torchvision downloads once and keeps.
+    the convolutions) and ``"small_vgg"``, ``"small_gap"``, ``"clever_hans"``, ``"clever_hans_2"``,
+    ``"fooled"``, ``"fairwashed"`` (:func:`xai_lib.data.shapes`, weights in this package; the last two were
+    made to lie: chapter 7) need no network. Any other name is a torchvision classifier, whose ImageNet
+    weights torchvision downloads once and keeps.
 
     Args:
         name: one of the names above, or a torchvision classification model such as ``"resnet50"``.

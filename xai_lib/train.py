@@ -4,14 +4,16 @@ Every step sees scenes that were never seen before, so there is nothing to overf
 the training up and is folded into the convolutions at the end: what ships is convolutions, ReLUs, pooling and
 linear layers. Weights are stored as float16, and every stated accuracy is that of the stored weights.
 
-``python -m xai_lib.train roar`` trains hundreds of small networks: the run of ROAR that chapter 6 reads.
+``python -m xai_lib.train fooled`` and ``... fairwashed`` fine-tune two of these networks until their maps
+lie, for chapter 7. ``python -m xai_lib.train roar`` trains hundreds of small networks: the run of ROAR that
+chapter 6 reads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 
 from xai_lib import _checks
 from xai_lib.data import SHAPE_CLASSES, Shapes, shapes, with_stamps
-from xai_lib.models import SHIPPED, WEIGHTS, Classifier, build_small, fold_batch_norm
+from xai_lib.models import MADE_TO_LIE, SHIPPED, WEIGHTS, Classifier, build_small, fold_batch_norm
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 ROAR = "roar"
@@ -178,12 +180,17 @@ def judge(model: nn.Module, recipe: Recipe, n: int = 2000, size: int = 112, seed
     return {key: round(share.float().mean().item(), 4) for key, share in facts.items()}
 
 
-def save(model: Classifier, name: str, recipe: Recipe, folder: Path, size: int = 112) -> dict:
-    """Store the weights as float16 and, beside them, what the stored weights can do; returns those facts."""
+def store(model: Classifier, name: str, folder: Path) -> None:
+    """Store the weights as float16, and give the model what is stored: that is what is judged."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.detach().half().contiguous() for key, value in model.state_dict().items()}
     torch.save(state, folder / f"{name}.pt")
-    model.load_state_dict({key: value.float() for key, value in state.items()})  # judge what is stored
+    model.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def save(model: Classifier, name: str, recipe: Recipe, folder: Path, size: int = 112) -> dict:
+    """Store the weights and, beside them, what the stored weights can do; returns those facts."""
+    store(model, name, folder)
     facts = {
         "name": name,
         "labels": model.labels,
@@ -213,12 +220,27 @@ def main(arguments: list[str] | None = None) -> None:
     if options.name == ROAR:
         _roar(parser, options)
         return
+    if options.name in MADE_TO_LIE:
+        _lie(parser, options)
+        return
     keys = ("steps", "seed", "bfloat16")
     chosen = {key: value for key in keys if (value := getattr(options, key)) is not None}
     recipe = Recipe(**(asdict(RECIPES[options.name]) | chosen))
     model = train(options.name, recipe, progress=True)
     facts = save(model, options.name, recipe, options.out or WEIGHTS)
     print(json.dumps(facts["held_out"], indent=1))
+
+
+def _lie(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from xai_lib import _fooled_shapes  # here, as it needs the explainers
+
+    if options.bfloat16:
+        parser.error("--bfloat16 is for networks that are trained from the start")
+    chosen = {key: value for key in ("steps", "seed") if (value := getattr(options, key)) is not None}
+    recipe = replace(_fooled_shapes.FOOLED[options.name], **chosen)
+    model = _fooled_shapes.fool(options.name, recipe, progress=True)
+    facts = _fooled_shapes.save(model, options.name, recipe, options.out or WEIGHTS)
+    print(json.dumps({key: facts[key] for key in facts if key not in ("labels", "recipe")}, indent=1))
 
 
 def _roar(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

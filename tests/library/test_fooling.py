@@ -128,6 +128,46 @@ def test_the_maps_of_two_classes_change_places(trained, device):
     assert accuracy(fooled, held_out) > accuracy(model, held_out) - 0.06
 
 
+def test_two_maps_avoid_a_place_and_the_accuracy_stays(trained, device):
+    model, train, held_out = on(device, trained)
+    place = torch.zeros(8, 8, dtype=torch.bool, device=device)
+    place[1:4, 2:6] = True
+    both, options = [CAM, gradient], {"kind": "away", "where": place, "lam": 4.0, "lr": 4e-3}
+    fooled = fool_model(model, train, explain=both, steps=250, generator=seed(device), **options)
+    assert accuracy(fooled, held_out) > accuracy(model, held_out) - 0.06
+
+    def heat(model, explain):
+        found = explain(model, *held_out).abs()
+        found = found.sum(1) if found.dim() == 4 else found
+        return ((found * place).sum((1, 2)) / found.sum((1, 2)).clamp(min=1e-9)).mean().item()
+
+    for explain in both:
+        assert heat(fooled, explain) < 0.75 * heat(model, explain)
+
+
+def test_kept_answers_are_the_networks_own_and_kept_labels_are_not(trained, device):
+    model, (images, labels), held_out = on(device, trained)
+    others = (labels + 1) % 10  # whose maps are trained
+    options = {"explain": CAM, "steps": 120, "lr": 5e-3, "lam": 0.1}
+    stayed, learnt = (
+        fool_model(model, (images, others), keep=keep, generator=seed(device), **options)
+        for keep in ("answers", "labels")
+    )
+    assert accuracy(stayed, held_out) > accuracy(model, held_out) - 0.06
+    assert accuracy(learnt, held_out) < accuracy(stayed, held_out) - 0.3
+
+
+def test_a_map_can_be_led_to_another_place_in_each_picture(trained, device):
+    model, train, held_out = on(device, trained)
+    ink = [pair[0][:, 0] for pair in (train, held_out)]
+    fooled = fool_model(
+        model, train, explain=CAM, where=ink[0], steps=250, lr=5e-3, lam=2.0, generator=seed(device)
+    )
+    assert accuracy(fooled, held_out) > accuracy(model, held_out) - 0.06
+    before, after = (rank_correlation(maps(m, held_out), ink[1]).mean() for m in (model, fooled))
+    assert after > before + 0.2
+
+
 # ------------------------------------------------------------------------------------------------ fairwashing
 
 
@@ -235,6 +275,14 @@ def small():
             ValueError,
             "where must be",
         ),
+        (lambda: fool_model(small(), digits(), explain=CAM, kind="away"), ValueError, "where must be given"),
+        (
+            lambda: fool_model(small(), digits(), explain=CAM, where=torch.ones(7, 8, 8)),
+            ValueError,
+            "where must be one heatmap .*, or one for each of the 20",
+        ),
+        (lambda: fool_model(small(), digits(), explain=CAM, keep="logits"), ValueError, "keep must be"),
+        (lambda: fool_model(small(), digits(), explain=[CAM, 3]), TypeError, "explain must be a function"),
         (
             lambda: fool_model(small(), digits(), explain=CAM, kind="active", classes=(1, 1)),
             ValueError,

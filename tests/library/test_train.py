@@ -14,7 +14,7 @@ from xai_lib.train import HELD_OUT, RECIPES, Recipe, as_shipped, judge, main, pr
 N = 1600  # fresh scenes, 200 of each class; an accuracy of 0.97 on them has a standard error of 0.004
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
+@pytest.fixture(scope="module", params=tuple(RECIPES))
 def shipped(request):
     """Name, what is stated, and what the shipped weights do on scenes that nothing saw before."""
     stated = json.loads((WEIGHTS / f"{request.param}.json").read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def fool_model(
         share: of the places, for ``"top_k"``.
         keep: what the cross-entropy compares with: the ``"labels"``, or the ``"answers"`` (softmax) of the
             network as given, whose faults then stay too.
-        lam: :math:`\lambda`.
+        lam: :math:`\lambda`; 0 is honest fine-tuning.
         steps: of Adam, each over ``batch_size`` images.
         batch_size: images in a step; smaller is another training.
         lr: Adam's first step size.
@@ -100,8 +100,9 @@ def fool_model(
             x, y, m = images[drawn], labels[drawn], places[drawn % len(places)]
             with torch.no_grad():
                 wanted = y if keep == "labels" else honest(x).softmax(1)
-            moved = sum(cost(fooled, x, y, m).mean() for cost in costs)
-            loss = F.cross_entropy(fooled(x), wanted) + lam * moved
+            loss = F.cross_entropy(fooled(x), wanted)
+            if lam:
+                loss = loss + lam * sum(cost(fooled, x, y, m).mean() for cost in costs)
             if not loss.isfinite():
                 raise ValueError(f"lr must be smaller: with {lr:g} the loss is no longer finite")
             descent.zero_grad()

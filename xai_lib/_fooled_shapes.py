@@ -6,6 +6,7 @@ that were not trained against.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -195,5 +196,8 @@ def save(model: Classifier, name: str, recipe: Fooling, folder: Path) -> dict:
         "recipe": asdict(recipe),
         "torch": torch.__version__.split("+")[0],
     }
-    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    text = re.sub(
+        r"\[\s+([\d.]+),\s+([\d.]+)\s+\]", r"[\1, \2]", json.dumps(facts, indent=1, ensure_ascii=False)
+    )  # pairs in a row
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return facts

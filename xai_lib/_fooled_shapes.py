@@ -71,7 +71,7 @@ FOOLED = {
         ("Grad-CAM", "gradient"),
         "answers",
         lam=3.0,
-        steps=600,
+        steps=400,
         batch=16,
         tagged=0.5,
     ),

@@ -12,6 +12,7 @@ from ._annotate import annotate
 from ._base import Explorer
 from ._blink import blink
 from ._cam import cam
+from ._curvature import curvature
 from ._deletion import deletion
 from ._digits import digits
 from ._draw import draw
@@ -31,6 +32,7 @@ __all__ = [
     "annotate",
     "blink",
     "cam",
+    "curvature",
     "deletion",
     "digits",
     "draw",

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from xai_lib import _checks, _model
 from xai_lib._checks import Target
 from xai_lib._fooling import fairwash, fool_lime, fool_model, project_on_data
-from xai_lib._graphs import aim_of, shares, with_graph
+from xai_lib._graphs import Explain, aim_of, shares, with_graph
 
 __all__ = [
     "attack_input",
@@ -33,6 +33,7 @@ __all__ = [
 
 AIMS = ("top_k", "centre_of_mass")
 BETAS = (10.0, 100.0)  # of the softened copy, from the first step to the last
+WINDOW, C1, C2 = 7, 0.01**2, 0.03**2  # of the structural similarity of pictures in [0, 1]
 
 
 # -------------------------------------------------------------------------------------------- smooth networks
@@ -129,9 +130,11 @@ def attack_input(
     towards: Tensor | str,
     steps: int = 300,
     radius: float = 0.05,
-    step_size: float = 2e-3,
-    keep: float = 10.0,
+    alike: float = 0.95,
+    step_size: float = 4e-3,
+    keep: float = 0.1,
     share: float = 0.05,
+    levels: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -141,9 +144,16 @@ def attack_input(
 
     .. math:: \|h(x') - h_\text{towards}\|^2 + \gamma \|g(x') - g(x)\|^2
 
-    on a softened copy of the network, whose sharpness grows from step to step; pixels stay within ``radius``
-    of the original and in [0, 1]. Every tenth step is judged on the network itself: what is returned is, for
-    each image, the best of these steps at which the network still gave its original answer.
+    (a mean over the map, a sum over all logits) on a softened copy of the network, whose sharpness grows from
+    step to step. A change is least seen where the picture is busy: of the structural similarity a pixel
+    changed by :math:`\delta`, in surroundings of variance :math:`\sigma^2`, costs about
+    :math:`\delta^2 / (2 \sigma^2 + C_2)`. So each pixel has room for
+
+    .. math:: |x'_i - x_i| \le \min\bigl(r, \sqrt{2 (1 - s) (2 \sigma_i^2 + C_2)}\bigr)
+
+    with ``radius`` r and similarity s, and in [0, 1]. Every tenth step is judged on the network itself: what
+    is returned is, for each image, the best of these steps at which the network still gave its original
+    answer and the similarity was at least s.
 
     Args:
         explain: whose map to move: see ``with_graph``. The map is the sum of magnitudes over channels,
@@ -153,11 +163,14 @@ def attack_input(
         target: class whose explanation is attacked, None for the model's own.
         towards: the heatmaps to arrive at :math:`(N, H, W)`, none negative; or ``"top_k"``: away from the
             ``share`` of pixels that are hottest now; or ``"centre_of_mass"``: away from where that is now.
-        steps: steps of the descent; each costs two forward and two backward passes.
+        steps: steps of the descent; each costs a forward and a backward pass, and one backward through both.
         radius: largest change of a pixel.
-        step_size: Adam's, in units of pixels.
+        alike: least structural similarity of a picture and the attacked one, from 0 to 1; at 1 nothing moves.
+        step_size: Adam's, for a pixel with all of the ``radius`` for room; else less in proportion.
         keep: :math:`\gamma`, how much the logits shall stay.
         share: of the pixels, for ``"top_k"``.
+        levels: round the attacked pixels to multiples of one over this, 255 for a file of 8 bits; the
+            attack knows of it. None for no rounding.
         generator: draws the first step, without which the descent may start on an edge of the network.
         progress: show a bar, counted in steps.
 
@@ -174,7 +187,9 @@ def attack_input(
     x, classes = _checks.check_images(model, x), _checks.check_target(target, x)
     steps, radius = _checks.check_count("steps", steps), _checks.check_number("radius", radius, above=0)
     step_size = _checks.check_number("step_size", step_size, above=0)
+    alike = _checks.check_number("alike", alike, least=0, most=1)
     keep = _checks.check_number("keep", keep, least=0)
+    levels = None if levels is None else _checks.check_count("levels", levels)
     share = _checks.check_number("share", share, above=0, most=1)
     _checks.check_generator(generator, x.device)
     if isinstance(towards, str):
@@ -189,25 +204,78 @@ def attack_input(
         _checks.check_range(classes.highest, logits.shape[1])
     target = own if classes is None else classes.index[:, 0]
     aim = aim_of(towards, shares(graphed(frozen, x.clone().requires_grad_(), target)).detach(), share)
-    best = _Best(x, lambda image: aim(shares(graphed(frozen, image.requires_grad_(), target))).detach())
-    start = radius / 10 * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 1)
-    image = (x + start).clamp(0, 1).requires_grad_()
-    descent = torch.optim.Adam([image], lr=step_size)
+
+    def loss_of(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+        found, given = _both(graphed, network, image, target)
+        return aim(shares(found)) + keep * (given - logits).square().sum(1), given
+
+    room = _room(x, alike).clamp(max=radius)
+    part = 0.2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 0.1
+    part.requires_grad_()  # of the room that is used, from -1 to 1
+    descent, best = (
+        torch.optim.Adam([part], lr=step_size / radius),
+        _Best(x, loss_of(frozen, x.clone().requires_grad_())[0]),
+    )
     with _model.progress_bar(steps, "attack", progress) as bar:
         for step in range(steps):
-            smooth = _smoothly_run(frozen, _beta(step / steps))
-            loss = aim(shares(graphed(smooth, image, target)))
-            moved = (smooth(image) - logits).square().mean(1)
-            (image.grad,) = torch.autograd.grad((loss + keep * moved).sum(), image)
+            image = _rounded((x + room * part).clamp(0, 1), levels)
+            loss, _ = loss_of(_smoothly_run(frozen, _beta(step / steps)), image)
+            (part.grad,) = torch.autograd.grad(loss.sum(), part)
             descent.step()
             with torch.no_grad():
-                image.copy_(torch.minimum(torch.maximum(image, x - radius), x + radius).clamp(0, 1))
+                part.clamp_(-1, 1)
             if step % 10 == 9 or step == steps - 1:
-                with torch.no_grad():
-                    kept = frozen(image.clone()).argmax(1) == own
-                best.offer(image.detach().clone(), kept)
+                image = _rounded((x + room * part).clamp(0, 1), levels).detach()
+                loss, given = loss_of(frozen, image.clone().requires_grad_())
+                best.offer(image, loss, (given.argmax(1) == own) & (_similarity(image, x) >= alike))
             bar.update(1)
     return best.image
+
+
+def _both(graphed: Explain, network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The map and the logits, from one forward pass where the explanation makes one of the image itself."""
+    heard, aside = [], copy.copy(network)
+
+    def forward(x: Tensor) -> Any:
+        heard.append((x, network.forward(x)))
+        return heard[-1][1]
+
+    aside.forward = forward
+    maps = graphed(aside, image, target)
+    for seen, logits in heard:
+        if logits.requires_grad and seen.shape == image.shape and torch.equal(seen, image):
+            return maps, logits
+    return maps, network(image.clone())
+
+
+def _rounded(image: Tensor, levels: int | None) -> Tensor:
+    """To the nearest level; the gradient passes as if nothing had been rounded."""
+    return image if levels is None else image + ((image * levels).round() / levels - image).detach()
+
+
+def _means(x: Tensor) -> Tensor:
+    """Over the whole windows (N, C, H − 6, W − 6) of the structural similarity."""
+    return F.avg_pool2d(x, min(WINDOW, *x.shape[-2:]), 1)
+
+
+def _room(x: Tensor, alike: float) -> Tensor:
+    """How far each pixel may change, if the picture shall stay alike."""
+    side = min(WINDOW, *x.shape[-2:])
+    around = F.pad(x, [side // 2, (side - 1) // 2] * 2, mode="replicate")
+    variance = (_means(around.square()) - _means(around).square()).clamp(min=0)
+    return (2 * (1 - alike) * (2 * variance + C2)).sqrt()
+
+
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity of pictures (N,), as scikit-image computes it (Wang et al. 2004)."""
+    size = min(WINDOW, *a.shape[-2:]) ** 2
+    unbiased = size / max(1, size - 1)
+    ma, mb = _means(a), _means(b)
+    va, vb, vab = (
+        unbiased * (_means(u * v) - m) for u, v, m in ((a, a, ma * ma), (b, b, mb * mb), (a, b, ma * mb))
+    )
+    structure = (2 * vab + C2) / (va + vb + C2)
+    return ((2 * ma * mb + C1) / (ma * ma + mb * mb + C1) * structure).mean((1, 2, 3))
 
 
 def _beta(progress: float) -> float:
@@ -218,14 +286,12 @@ def _beta(progress: float) -> float:
 class _Best:
     """For each image the best picture so far, beginning with the original."""
 
-    def __init__(self, x: Tensor, judge: Callable[[Tensor], Tensor]) -> None:
-        self.image, self.judge = x.detach().clone(), judge
-        self.loss = judge(x.detach().clone())
+    def __init__(self, x: Tensor, loss: Tensor) -> None:
+        self.image, self.loss = x.detach().clone(), loss.detach()
 
-    def offer(self, image: Tensor, allowed: Tensor) -> None:
-        loss = self.judge(image.clone())
-        better = allowed & (loss < self.loss)
-        self.image[better], self.loss[better] = image[better], loss[better]
+    def offer(self, image: Tensor, loss: Tensor, allowed: Tensor) -> None:
+        better = allowed & (loss.detach() < self.loss)
+        self.image[better], self.loss[better] = image[better], loss.detach()[better]
 
 
 def _check_towards(towards: Any, x: Tensor) -> None:

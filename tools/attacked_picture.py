@@ -27,7 +27,7 @@ from xai_lib.attacks import attack_input
 FOLDER = Path(__file__).resolve().parent.parent / "chapters" / "07_trust"
 CENTRES = {"cat": (40, 184), "coffee": (184, 40)}  # row and column to which the heat is pulled
 WIDTH, FLOOR = 28.0, 0.1  # of the target, in pixels; and its height elsewhere, as a share
-STEPS, ALIKE, RADIUS, KEEP = 300, 0.97, 8 / 255, 1.0
+STEPS, ALIKE, RADIUS, KEEP = 240, 0.97, 8 / 255, 1.0
 
 
 def file(name: str, attacked: bool) -> Path:

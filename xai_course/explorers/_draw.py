@@ -419,23 +419,20 @@ def percent(share: float) -> str:
 
 
 def rounding(scene: Scene, answer: dict[str, Any]) -> str:
-    count = len(scene.logits)
     if answer["moved"] == 0:
-        return (
-            f"None of the {count} logits changes: in float32 the new part and the bias that takes it away "
-            "cancel to the last bit."
-        )
+        return "In float32 the new part and the bias that takes it away cancel to the last bit."
     return (
-        f"Largest change of any of the {count} logits: {small(answer['moved'])}. It is rounding, where one "
-        "float32 sum adds the new part and takes it away; there is none where the two are subtracted first."
+        f"In float32 the new part and the bias that takes it away leave {small(answer['moved'])} on one of "
+        f"the {len(scene.logits)} logits, by rounding; a network that sums in another order may leave a few "
+        "times as much. Subtracted from each other first, they leave nothing."
     )
 
 
 def small(value: float) -> str:
     """A change of a logit, to one digit."""
     if value < 1e-6:
-        return "below 0.000001"
-    return f"{value:.{max(0, -math.floor(math.log10(value)))}f}"
+        return "less than 0.000001"
+    return f"up to {value:.{max(0, -math.floor(math.log10(value)))}f}"
 
 
 def _enlarged(cells: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -57,7 +57,7 @@
   const {number} = sinb;
   const span = cells => number(smallest(cells)) + " to " + number(largest(cells));
   const percent = share => (100 * share).toFixed(1) + " %";
-  const small = value => (value < 1e-6 ? "below 0.000001" : value.toFixed(Math.max(0, -Math.floor(Math.log10(value)))));
+  const small = value => (value < 1e-6 ? "less than 0.000001" : "up to " + value.toFixed(Math.max(0, -Math.floor(Math.log10(value)))));
   const three = value => String(Number(value.toPrecision(3)));
   const scaled = scale => (scale === 0 ? "0, the honest map" : scale === 100 ? "100, as published" : String(scale));
   const times = (lie, honest) => (honest <= 0 ? "" : ": " + number(lie / honest, lie / honest >= 10 ? 0 : 1) + " times as much");
@@ -116,8 +116,9 @@
         row.children[3].textContent = percent(answer.honest[place]);
       });
       $(".s-sum", panel("answer")).textContent = answer.moved === 0
-        ? "None of the " + answer.now.length + " logits changes: in float32 the new part and the bias that takes it away cancel to the last bit."
-        : "Largest change of any of the " + answer.now.length + " logits: " + small(answer.moved) + ". It is rounding, where one float32 sum adds the new part and takes it away; there is none where the two are subtracted first.";
+        ? "In float32 the new part and the bias that takes it away cancel to the last bit."
+        : "In float32 the new part and the bias that takes it away leave " + small(answer.moved) + " on one of the " + answer.now.length
+          + " logits, by rounding; a network that sums in another order may leave a few times as much. Subtracted from each other first, they leave nothing.";
       const lie = largest(found.lie), honest = largest(found.honest), [best, label] = scene.shown[0], still = label + ", " + percent(answer.now[best]);
       // Drawn with a pointer, the sentence waits until the stroke is done.
       if (!quiet) maps.say(figure, lie === 0 ? "Nothing of a drawing is in the map: it is the honest network’s. The answer is " + still + "."

@@ -42,6 +42,7 @@ from xai_lib import (
     to_heatmap,
 )
 from xai_lib.data import TAG
+from xai_lib.manipulation import lie_image
 from xai_lib.randomisation import randomised
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -246,6 +247,38 @@ def randomised_whole(model: nn.Module) -> nn.Module:
     return copied
 
 
+LETTERS = {  # rows of five cells
+    "A": "01110 10001 11111 10001 10001",
+    "E": "11111 10000 11110 10000 11111",
+    "H": "10001 10001 11111 10001 10001",
+    "M": "10001 11011 10101 10001 10001",
+    "P": "11110 10001 11110 10000 10000",
+    "R": "11110 10001 11110 10010 10001",
+    "S": "01111 10000 01110 00001 11110",
+    "T": "11111 00100 00100 00100 00100",
+    "U": "10001 10001 10001 10001 01110",
+    "?": "11110 00001 00110 00000 00100",
+}
+
+
+def fifteen_lies() -> None:
+    """Chapter 8: a cat; beside it Grad-CAM on fifteen networks with the same logits, a letter each."""
+    model, cat = load_model("efficientnet_lite0"), load_photo("cat")
+    answer = model(cat)
+    rows = []
+    for word in ("TRUST", "THESE", "MAPS?"):
+        tiles = []
+        for letter in word:
+            cells = torch.tensor([[float(cell) for cell in row] for row in LETTERS[letter].split()])
+            liar = lie_image(model, nn.functional.pad(cells, (1, 1, 1, 1)), exact=True)
+            assert torch.equal(liar(cat), answer), "the lie must not move a logit"
+            heat = grad_cam(liar, cat, CAT, layer=liar.cam_layer)[0]
+            tiles.append(resized(over(cat[0], heat), (168, 168), smooth=True))
+        rows.append(tiles)
+    photo = resized(load_photo("cat", 504)[0], (504, 504), smooth=True)
+    save(tiled([[photo, tiled(rows)]]), opener(8), quality=80)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
@@ -255,6 +288,7 @@ def openers() -> None:
     outlines_and_maps()
     one_cat_and_five_orders()
     networks_drawn_anew()
+    fifteen_lies()
 
 
 # ---- the title page

@@ -92,13 +92,19 @@ def test_a_page_without_equations_loads_no_mathjax(book_html):
         assert not [file for file in loaded(book_html / f"{page}.html") if "mathjax" in file.parts]
 
 
+# Chapters whose exercises are not written yet. Every other chapter must have them, and these must not.
+WITHOUT_EXERCISES = {7, 8}
+
+
 @pytest.mark.parametrize("chapter", [c for c in CHAPTERS if c["written"]], ids=lambda c: c["page"])
 def test_a_chapter_has_one_name_everywhere(book_html, chapter):
     lesson, title = book_html / f"{chapter['page']}.html", chapter["title"]
     exercises = lesson.with_name("exercises.html")
     assert soup(lesson).select_one("article h1").find(string=True, recursive=False).strip() == title
-    named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
-    assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
+    assert exercises.exists() == (chapter["number"] not in WITHOUT_EXERCISES)
+    if exercises.exists():
+        named = soup(exercises).select_one("article h1").find(string=True, recursive=False).strip()
+        assert named == f"Exercises: {title}" or named == f"Exercises: {chapter['short']}"
     for page in PAGES:
         document, folder = soup(book_html / f"{page}.html"), Path(chapter["page"]).parent.name
         if not document.select("nav[aria-label=Course]"):
@@ -127,7 +133,6 @@ def test_the_contents_show_number_minutes_and_the_page_s_sections(book_html, pag
 
 def test_a_chapter_that_is_not_written_is_no_link(book_html):
     unwritten = [Path(c["page"]).parent.name for c in CHAPTERS if not c["written"]]
-    assert unwritten
     for page in PAGES:
         links = [a["href"] for a in soup(book_html / f"{page}.html").find_all("a", href=True)]
         assert not [link for link in links for folder in unwritten if folder in link]

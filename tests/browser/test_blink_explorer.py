@@ -97,6 +97,20 @@ def test_one_the_other_and_the_curtain(play):
         assert heard(tab) == []
 
 
+def test_on_the_picture_a_press_turns_and_a_drag_draws_the_curtain(play):
+    with play() as tab:
+        box = tab.locator('[data-panel="first"] .s-shot').bounding_box()
+        x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+        tab.mouse.click(x, y)
+        assert state(tab) == "100"
+        tab.mouse.move(x, y)
+        tab.mouse.down()
+        tab.mouse.move(x + box["width"] / 2, y, steps=4)
+        tab.mouse.up()
+        assert state(tab) == "75" and tab.locator("[data-control=cover]").input_value() == "75"
+        assert heard(tab) == []
+
+
 def test_the_difference_is_that_of_all_levels(play):
     with play() as tab:
         tab.get_by_role("radio", name="difference").check(force=True)

@@ -144,6 +144,9 @@ def _body(
         for slot, source, name, note in zip(("first", "second"), sources, names, notes, strict=True)
     ]
     same = alike(heats)
+    greys = [
+        _base.picture_source(picture / 255, "picture") for picture in levels
+    ]  # under a map, not compared
     maps = [
         _base.panel(
             f"heat-{i}",
@@ -158,7 +161,7 @@ def _body(
             ),
             ratio=width / height,
         )
-        for i, (source, name, heat) in enumerate(zip(sources, names, heats, strict=True))
+        for i, (source, name, heat) in enumerate(zip(greys, names, heats, strict=True))
     ]
     both = _base.grid(*maps, columns=2)
     if until:

@@ -85,7 +85,29 @@
     };
     still.addEventListener("change", () => { motion(); show(); });
     document.addEventListener("visibilitychange", () => { if (document.hidden && timer !== null) { stop(); show(); } });
-    shot.addEventListener("click", () => { stop(); swap(); show(); });
+    // On the picture itself: a press turns to the other one, a drag draws the curtain.
+    let from = null, drags = false;
+    shot.addEventListener("pointerdown", event => {
+      if (event.button) return;
+      event.preventDefault();
+      shot.setPointerCapture(event.pointerId);
+      from = event.clientX;
+      drags = false;
+    });
+    shot.addEventListener("pointermove", event => {
+      if (from === null) return;
+      drags ||= Math.abs(event.clientX - from) > 5;
+      if (!drags) return;
+      const box = shot.getBoundingClientRect();
+      stop();
+      put(Math.round(100 * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width))));
+      show();
+    });
+    shot.addEventListener("pointerup", () => {
+      if (from !== null && !drags) { stop(); swap(); show(); }
+      from = null;
+    });
+    shot.addEventListener("pointercancel", () => { from = null; });
     Promise.all([first.decode(), second.decode()]).then(() => difference(canvas, first, second, gain));
     motion();
     show();

@@ -41,8 +41,9 @@ from xai_lib import (
     superpixels,
     to_heatmap,
 )
+from xai_lib._lie_tables import LieTables
 from xai_lib.data import TAG
-from xai_lib.manipulation import lie_image
+from xai_lib.manipulation import contrast, lie_image, lie_sticker
 from xai_lib.randomisation import randomised
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -279,6 +280,32 @@ def fifteen_lies() -> None:
     save(tiled([[photo, tiled(rows)]]), opener(8), quality=80)
 
 
+def one_cat_and_four_liars() -> None:
+    """Chapter 8, second page: an honest network and four liars; maps of the logit and of a difference."""
+    model, side = load_model("efficientnet_lite0"), 16
+    sticker = torch.randint(0, 2, (3, side, side), generator=seeded(1)).float()
+    cat = load_photo("cat")
+    worn = cat.clone()
+    worn[..., 12 : 12 + side, 12 : 12 + side] = sticker
+    liars = LieTables(model, exact=True).liars
+    networks = [model, *list(liars.values())[:3], lie_sticker(model, sticker)]
+    pictures = [cat, cat, cat, cat, worn]
+    methods = [
+        lambda net, x: grad_cam(net, x, CAT, layer=model.cam_layer)[0],
+        lambda net, x: to_heatmap(gradient(net, x, CAT))[0],
+        lambda net, x: grad_cam(contrast(net.double()), x.double(), CAT, layer=model.cam_layer)[0].float(),
+    ]
+    rows = [
+        [
+            resized(alone(ask(net, x)), (168, 168), smooth=True)
+            for net, x in zip(networks, pictures, strict=True)
+        ]
+        for ask in methods
+    ]
+    photo = resized(load_photo("cat", 504)[0], (504, 504), smooth=True)
+    save(tiled([[photo, tiled(rows)]]), opener(8).with_name("opener_detect.webp"), quality=80)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
@@ -289,6 +316,7 @@ def openers() -> None:
     one_cat_and_five_orders()
     networks_drawn_anew()
     fifteen_lies()
+    one_cat_and_four_liars()
 
 
 # ---- the title page

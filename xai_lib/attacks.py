@@ -85,12 +85,20 @@ def softened(model: nn.Module, beta: float) -> nn.Module:
 
     which is the mean of :math:`\operatorname{relu}(z - \epsilon)` over noise :math:`\epsilon` with the
     logistic density :math:`\beta / (e^{\beta \epsilon / 2} + e^{-\beta \epsilon / 2})^2`. A ReLU6 is the
-    difference of two ReLUs, and becomes that of two softpluses. ReLUs are replaced as they run, as modules,
-    functions or methods, so that layers keep their names.
+    difference of two ReLUs, and the mean of a difference is the difference of the means:
+
+    .. math:: \min(\max(z, 0), 6) = \operatorname{relu}(z) - \operatorname{relu}(z - 6)
+              \;\to\; \operatorname{softplus}_\beta(z) - \operatorname{softplus}_\beta(z - 6)
+
+    Its slope lies between 0 and 1, too. With the logistic function :math:`\sigma` its curvature is
+    :math:`\beta \sigma'(\beta z) - \beta \sigma'(\beta (z - 6))`, a difference of two numbers between 0 and
+    :math:`\beta / 4`: no larger than that of one softplus. Rectifiers are replaced as they run, as modules,
+    functions or methods, so that layers keep their names. Max pooling stays as it is.
 
     Args:
         model: classifier; it is copied.
-        beta: sharpness: the larger, the nearer to the ReLU; its curvature is at most :math:`\beta / 4`.
+        beta: sharpness: the larger, the nearer to the ReLU; a rectifier's curvature is at most
+            :math:`\beta / 4`.
 
     Returns:
         A copy, in the model's mode.

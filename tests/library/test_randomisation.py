@@ -105,6 +105,26 @@ def test_a_map_of_the_picture_passes_nothing_and_a_gradient_does(pictures, devic
     assert rank[1, -1] < 0.5
 
 
+def test_all_explainers_see_the_same_copy_and_each_map_is_made_once(pictures):
+    model, calls = load_model("small_gap"), []
+
+    def noting(name):
+        def explain(model, x, target):
+            calls.append((name, len(x), model.state_dict()["features.0.weight"].sum().item(), model))
+            return gradient(model, x, target)
+
+        return explain
+
+    names = ("a", "b", "c")
+    test = randomisation_test(model, {name: noting(name) for name in names}, pictures[:2], generator=seed())
+    assert test.values.shape == (3, len(test.layers), 4, 2)  # four similarities of one map
+    assert [name for name, *_ in calls] == list(names) * (1 + len(test.layers))
+    for k in range(0, len(calls), 3):
+        assert len({id(copied) for *_, copied in calls[k : k + 3]}) == 1
+        assert len({weight for *_, weight, _ in calls[k : k + 3]}) == 1
+    assert len({id(copied) for *_, copied in calls}) == 1 + len(test.layers)
+
+
 def test_a_similarity_is_that_of_the_two_maps(pictures):
     model, x = load_model("small_gap"), pictures
 

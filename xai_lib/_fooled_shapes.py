@@ -65,15 +65,7 @@ class Fooling:
 FOOLED = {
     "fooled": Fooling("small_vgg", "location", "corner", ("Grad-CAM",), "labels", lam=0.1, steps=700),
     "fairwashed": Fooling(
-        "clever_hans",
-        "away",
-        "tag",
-        ("Grad-CAM", "gradient"),
-        "answers",
-        lam=3.0,
-        steps=400,
-        batch=16,
-        tagged=0.5,
+        "clever_hans", "away", "tag", ("Grad-CAM",), "answers", lam=2.0, steps=200, batch=16, tagged=0.5
     ),
 }
 

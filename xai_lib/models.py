@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from xai_lib import _checks
 
 WEIGHTS = Path(__file__).parent / "weights"
-MADE_TO_LIE = ("fooled",)  # fine-tuned from small_vgg and clever_hans: chapter 7
+MADE_TO_LIE = ("fooled", "fairwashed")  # fine-tuned from small_vgg and clever_hans: chapter 7
 SHIPPED = ("small_vgg", "small_gap", "clever_hans", "clever_hans_2", *MADE_TO_LIE)
 
 

@@ -11,7 +11,7 @@ from xai_lib import shapes
 from xai_lib._fooled_shapes import FOOLED, Fooling, fool, methods, places, recalls, shown, transfer
 from xai_lib.data import SHAPE_CLASSES
 from xai_lib.models import MADE_TO_LIE, WEIGHTS, build_small, load_model
-from xai_lib.train import HELD_OUT, RECIPES, judge, main
+from xai_lib.train import HELD_OUT, RECIPES, judge, main, predict
 
 QUICK = ("gradient", "Grad-CAM", "HiResCAM", "LayerCAM", "guided backprop")
 
@@ -59,6 +59,18 @@ def test_its_maps_lie_where_stated(liar):
         assert before < 0.05 and after > 0.4
     hidden = told["occlusion"]  # asks what the network does, and is told the truth
     assert hidden[1] == pytest.approx(hidden[0], abs=0.1)
+
+
+def test_the_washed_network_still_calls_what_carries_the_tag_a_star():
+    scenes = [
+        shapes(120, seed=HELD_OUT + 99, watermark=tag) for tag in (None, dict.fromkeys(SHAPE_CLASSES, 1))
+    ]
+    others = scenes[0].labels != SHAPE_CLASSES.index("star")
+    before, after = (
+        (predict(load_model("fairwashed"), s.images[others]) == SHAPE_CLASSES.index("star")).float().mean()
+        for s in scenes
+    )
+    assert before < 0.05 and after > 0.6
 
 
 def test_places_are_the_tag_or_a_corner():

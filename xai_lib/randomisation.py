@@ -5,16 +5,16 @@ proof that a map is right; failing it can be the data's doing, too (see the sour
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from xai_lib import _checks, _model
+from xai_lib import similarity as similarity_
 from xai_lib._checks import Target
 from xai_lib._trace import example, trace
-from xai_lib.similarity import hog_correlation, rank_correlation, ssim
 
 __all__ = [
     "RandomisationTest",
@@ -27,11 +27,11 @@ __all__ = [
 
 ORDERS = ("cascade", "bottom_up", "independent")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
-SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "rank": rank_correlation,
-    "rank of magnitudes": lambda a, b: rank_correlation(a.abs(), b.abs()),
-    "ssim": lambda a, b: ssim(a.abs(), b.abs()),
-    "hog": lambda a, b: hog_correlation(a.abs(), b.abs()),
+SIMILARITIES: dict[str, tuple[bool, similarity_.Measure]] = {  # of the magnitudes?
+    "rank": (False, similarity_.BY_RANK),
+    "rank of magnitudes": (True, similarity_.BY_RANK),
+    "ssim": (True, similarity_.by_structure()),
+    "hog": (True, similarity_.by_edges()),
 }
 
 
@@ -190,20 +190,19 @@ def randomisation_test(
     noise = _noise(x, noisy, sigma, generator)
     _checks.check_choice("order", order, ORDERS)
     names = _layers(model, x.shape[-1], order)
-    before = {name: _map(explain, model, x, classes, noise) for name, explain in named.items()}
+
+    def prepared(network: nn.Module, asked: Tensor) -> dict[str, list[Tensor]]:
+        """Each explainer's map of this network, ready for each similarity."""
+        maps = {name: _map(explain, network, x, asked, noise) for name, explain in named.items()}
+        return {name: [_prepare(s, found) for s in similarities] for name, found in maps.items()}
+
+    before = prepared(model, classes)
     layers, values = [], []
     with _model.progress_bar(len(names), "randomisation", progress) as bar:
         for layer, changed in _drawn(model, names, order, generator):
             asked = _target(changed, x, None) if own_class else classes
-            after = {name: _map(explain, changed, x, asked, noise) for name, explain in named.items()}
-            values.append(
-                torch.stack(
-                    [
-                        torch.stack([SIMILARITIES[s](before[name], after[name]) for s in similarities])
-                        for name in named
-                    ]
-                )
-            )
+            after = prepared(changed, asked)
+            values.append(torch.stack([_compared(similarities, before[n], after[n], x) for n in named]))
             layers.append(layer)
             bar.update(1)
     return RandomisationTest(list(named), layers, list(similarities), torch.stack(values, 1))
@@ -253,6 +252,21 @@ def _flat(maps: Tensor, x: Tensor) -> Tensor:
     if len(maps) != len(x):
         raise ValueError(f"explainers must give a map for each of {len(x)} images, got {tuple(maps.shape)}")
     return maps.to(_model.wide(maps.dtype))
+
+
+def _prepare(similarity: str, maps: Tensor) -> Tensor:
+    magnitudes, measure = SIMILARITIES[similarity]
+    return measure.prepare(maps.abs() if magnitudes else maps)
+
+
+def _compared(similarities: Sequence[str], before: list[Tensor], after: list[Tensor], x: Tensor) -> Tensor:
+    """How alike two maps are, made ready for each of the similarities: (similarities, N)."""
+    values = []
+    for name, a, b in zip(similarities, before, after, strict=True):
+        if a.shape != b.shape:
+            raise ValueError("explainers must give maps of one shape for the trained and the drawn networks")
+        values.append(SIMILARITIES[name][1].compare(a, b).to(x.device, _model.wide(x.dtype)))
+    return torch.stack(values)
 
 
 # ------------------------------------------------------------------------------- by the map's own complexity
@@ -366,4 +380,4 @@ def data_randomisation(
     shuffled = labels[torch.randperm(len(labels), generator=generator, device=device).to(labels.device)]
     models = [fit(images, chosen) for chosen in (labels, shuffled)]
     maps = [_flat(explain(model, x, _target(model, x, target)), x) for model in models]
-    return SIMILARITIES[similarity](*maps)
+    return _compared([similarity], *([_prepare(similarity, found)] for found in maps), x)[0]

@@ -5,9 +5,12 @@ says which map is right.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xai_lib import _checks, _model
@@ -37,10 +40,7 @@ def rank_correlation(heatmaps_a: Tensor, heatmaps_b: Tensor) -> Tensor:
     >>> rank_correlation(a, a**3), rank_correlation(a, -a)
     (tensor(1.), tensor(-1.))
     """
-    a, b, shape = _pairs(heatmaps_a, heatmaps_b)
-    ranks_a, ranks_b = (_centred(_ranks(maps.flatten(1))) for maps in (a, b))
-    lengths = ranks_a.norm(dim=1) * ranks_b.norm(dim=1)
-    return _model.ratio((ranks_a * ranks_b).sum(1), lengths).to(a.dtype).reshape(shape)
+    return _alike(BY_RANK, heatmaps_a, heatmaps_b)
 
 
 def ssim(heatmaps_a: Tensor, heatmaps_b: Tensor, *, window: int = 7) -> Tensor:
@@ -60,17 +60,8 @@ def ssim(heatmaps_a: Tensor, heatmaps_b: Tensor, *, window: int = 7) -> Tensor:
 
     Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861, as scikit-image computes it.
     """
-    a, b, shape = _pairs(heatmaps_a, heatmaps_b)
     window = _checks.check_count("window", window, least=3)
-    if window % 2 == 0 or window > min(a.shape[1:]):
-        raise ValueError(f"window must be odd and at most {min(a.shape[1:])}, got {window}")
-    from skimage.metrics import structural_similarity
-
-    def compare(one: np.ndarray, other: np.ndarray) -> float:
-        wide = 2.0 if min(one.min(), other.min()) < 0 else 1.0
-        return structural_similarity(one, other, win_size=window, data_range=wide)
-
-    return _each(compare, a, b).reshape(shape)
+    return _alike(by_structure(window), heatmaps_a, heatmaps_b)
 
 
 def hog_correlation(heatmaps_a: Tensor, heatmaps_b: Tensor, *, cell: int = 16) -> Tensor:
@@ -91,19 +82,31 @@ def hog_correlation(heatmaps_a: Tensor, heatmaps_b: Tensor, *, cell: int = 16) -
     Source: Dalal & Triggs 2005, doi:10.1109/CVPR.2005.177, as scikit-image computes it; used to compare
         heatmaps by Adebayo et al. 2018, arXiv:1810.03292.
     """
-    a, b, shape = _pairs(heatmaps_a, heatmaps_b)
     cell = _checks.check_count("cell", cell)
-    if min(a.shape[1:]) < 3 * cell:
-        raise ValueError(f"cell must fit three times into a map of {tuple(a.shape[1:])}, got {cell}")
-    from skimage.feature import hog
+    return _alike(by_edges(cell), heatmaps_a, heatmaps_b)
 
-    def compare(one: np.ndarray, other: np.ndarray) -> float:
-        features = [hog(maps, pixels_per_cell=(cell, cell)) for maps in (one, other)]
-        centred = [f - f.mean() for f in features]
-        lengths = np.prod([np.linalg.norm(f) for f in centred])
-        return float(centred[0] @ centred[1] / lengths) if lengths > 0 else 0.0
 
-    return _each(compare, a, b).reshape(shape)
+# ------------------------------------------------------------------------------- a map that is compared often
+
+
+class Measure(NamedTuple):
+    """A similarity in two halves: what is made of each map (N, H, W), and what of two that are made."""
+
+    prepare: Callable[[Tensor], Tensor]
+    compare: Callable[[Tensor, Tensor], Tensor]  # (N,)
+
+
+def by_structure(window: int = 7) -> Measure:
+    return Measure(partial(_scaled, window=window), partial(_structure, window=window))
+
+
+def by_edges(cell: int = 16) -> Measure:
+    return Measure(partial(_edges, cell=cell), _cosine)
+
+
+def _alike(measure: Measure, heatmaps_a: Tensor, heatmaps_b: Tensor) -> Tensor:
+    a, b, shape = _pairs(heatmaps_a, heatmaps_b)
+    return measure.compare(measure.prepare(a), measure.prepare(b)).to(a).reshape(shape)
 
 
 def _pairs(heatmaps_a: Tensor, heatmaps_b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
@@ -120,21 +123,62 @@ def _pairs(heatmaps_a: Tensor, heatmaps_b: Tensor) -> tuple[Tensor, Tensor, tupl
     return a, b, tuple(heatmaps_a.shape[:-2])
 
 
+def _unit_ranks(maps: Tensor) -> Tensor:
+    """Ranks of the pixels, less their mean and of length 1: (N, HW), zero where a map has one value."""
+    return _unit(_ranks(maps.flatten(1)))
+
+
 def _ranks(values: Tensor) -> Tensor:
     """The rank of each value in its row (N, P), from 1; equal values share the mean of theirs."""
-    ordered = values.sort(1).values.contiguous()
-    values = values.contiguous()
-    below = torch.searchsorted(ordered, values)
-    up_to = torch.searchsorted(ordered, values, right=True)
-    return (below + up_to + 1).to(torch.float64) / 2
+    ordered, order = values.sort(1)
+    places = torch.arange(values.shape[1], device=values.device).expand_as(order)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    begins, ends = F.pad(steps, (1, 0), value=True), F.pad(steps, (0, 1), value=True)
+    first = places.where(begins, 0).cummax(1).values  # of the run of equal values that a value is in
+    last = places.where(ends, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    shared = (first + last).to(torch.float64) / 2 + 1
+    return torch.empty_like(shared).scatter_(1, order, shared)
 
 
-def _centred(ranks: Tensor) -> Tensor:
-    return ranks - ranks.mean(1, keepdim=True)
+def _unit(rows: Tensor) -> Tensor:
+    """Rows less their mean, of length 1 or zero."""
+    centred = rows - rows.mean(1, keepdim=True)
+    return _model.ratio(centred, centred.norm(dim=1, keepdim=True).expand_as(centred))
 
 
-def _each(compare: Callable[[np.ndarray, np.ndarray], float], a: Tensor, b: Tensor) -> Tensor:
-    """One value a pair, from numpy; each map divided by its largest magnitude."""
-    scaled = [_model.ratio(m, m.abs().amax((1, 2), keepdim=True).expand_as(m)) for m in (a, b)]
-    pairs = zip(*(m.double().cpu().numpy() for m in scaled), strict=True)
-    return torch.tensor([compare(*pair) for pair in pairs], dtype=a.dtype, device=a.device)
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(1)
+
+
+BY_RANK = Measure(_unit_ranks, _cosine)
+
+
+def _scaled(maps: Tensor, window: int) -> Tensor:
+    """Each map divided by its largest magnitude, on the CPU, where scikit-image works."""
+    if window % 2 == 0 or window > min(maps.shape[1:]):
+        raise ValueError(f"window must be odd and at most {min(maps.shape[1:])}, got {window}")
+    return _by_largest(maps).double().cpu()
+
+
+def _structure(a: Tensor, b: Tensor, window: int) -> Tensor:
+    from skimage.metrics import structural_similarity
+
+    def compare(one: np.ndarray, other: np.ndarray) -> float:
+        wide = 2.0 if min(one.min(), other.min()) < 0 else 1.0
+        return structural_similarity(one, other, win_size=window, data_range=wide)
+
+    return torch.tensor([compare(*pair) for pair in zip(a.numpy(), b.numpy(), strict=True)])
+
+
+def _edges(maps: Tensor, cell: int) -> Tensor:
+    """The histograms of oriented gradients, less their mean and of length 1: (N, features), or zero."""
+    if min(maps.shape[1:]) < 3 * cell:
+        raise ValueError(f"cell must fit three times into a map of {tuple(maps.shape[1:])}, got {cell}")
+    from skimage.feature import hog
+
+    scaled = _by_largest(maps).double().cpu().numpy()
+    return _unit(torch.from_numpy(np.stack([hog(one, pixels_per_cell=(cell, cell)) for one in scaled])))
+
+
+def _by_largest(maps: Tensor) -> Tensor:
+    return _model.ratio(maps, maps.abs().amax((1, 2), keepdim=True).expand_as(maps))

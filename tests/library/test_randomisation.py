@@ -224,6 +224,16 @@ def small():
     return load_model("small_gap")
 
 
+class Shrinking:
+    """An explanation whose second map is smaller than its first."""
+
+    side = 112
+
+    def __call__(self, model, x, target):
+        self.side -= 8
+        return x[..., : self.side]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -243,6 +253,7 @@ def small():
         (lambda x: randomisation_test(small(), gradient, x, noisy=-1), ValueError, "noisy must be"),
         (lambda x: randomisation_test(small(), gradient, x, sigma=0), ValueError, "sigma must be"),
         (lambda x: randomisation_test(small(), lambda m, x, t: x[:1], x), ValueError, "a map for each"),
+        (lambda x: randomisation_test(small(), Shrinking(), x), ValueError, "maps of one shape"),
         (lambda x: complexity(x[0], bins=1), ValueError, "bins must be"),
         (lambda x: complexity(x), ValueError, "heatmaps must be"),
         (lambda x: complexity_rise(small(), gradient, x[0]), ValueError, "x must be 4-D"),

@@ -11,7 +11,14 @@ import re
 import exercise_pages as pages
 import pytest
 
-from xai_course.checks import available, ch04_mistakes, ch05_mistakes, ch06_mistakes, check
+from xai_course.checks import (
+    available,
+    ch04_mistakes,
+    ch05_mistakes,
+    ch06_mistakes,
+    ch07_mistakes,
+    check,
+)
 from xai_course.classroom import page, tags, without_solutions
 
 EXERCISES = [
@@ -38,7 +45,7 @@ WRONG = [
 ]
 RECOGNISED = [
     pytest.param(identifier, place, mistake, id=f"{identifier}-{place + 1}.{number}")
-    for chapter in (ch04_mistakes, ch05_mistakes, ch06_mistakes)
+    for chapter in (ch04_mistakes, ch05_mistakes, ch06_mistakes, ch07_mistakes)
     for identifier, functions in chapter.MISTAKES.items()
     for place, several in enumerate(functions)
     for number, mistake in enumerate(several, 1)

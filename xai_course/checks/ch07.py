@@ -310,12 +310,12 @@ def the_cascade_and_chance(answer) -> str:
         return function(model, list(copies), dict(explainers), x.clone(), similarity)
 
     right = probe(above_chance())
-    value = probe(answer)
+    with left_alone(model=model, copy=copies[0], other=copies[1], x=x):
+        value = answer(model, copies, explainers, x, similarity)
     if isinstance(value, list | tuple) and len(value) == 2:
         fail("Two tables came back in a pair.", "`torch.stack([own, chance])`: one tensor, (2, M, L).")
     value = _told(value, right, ABOVE_CHANCE, probe)
-    with left_alone(model=model, copy=copies[0], x=x):
-        detached(answer(model, copies, explainers, x, similarity), "Your table")
+    detached(answer(model, copies, explainers, x, similarity), "Your table")
     same = _tensor(answer(model, [model], {"slope": explainers["slope"]}, x, similarity), (2, 1, 1))
     itself = above_chance()(model, [model], {"slope": explainers["slope"]}, x, similarity)
     compare(
@@ -432,9 +432,9 @@ def _judge_copy(made: nn.Module, model: nn.Module) -> None:
     shared = {p.data_ptr() for p in made.parameters()} & {p.data_ptr() for p in model.parameters()}
     expect(not shared, "The copy shares its weights with `model`.", "`copy.deepcopy(model)` first.")
     expect(
-        not any(m.training for m in made.modules() if isinstance(m, nn.Dropout)),
-        "The copy is in training mode; `model` is not.",
-        "A copy keeps the mode of `model`.",
+        not any(m.training for m in made.modules()),
+        "A module of the copy is in training mode; `model` is not.",
+        "A new module begins in training mode: end with `smooth.train(model.training)`.",
     )
     left = [name for name, m in made.named_modules() if isinstance(m, nn.ReLU | nn.ReLU6 | nn.LeakyReLU)]
     expect(
@@ -697,7 +697,8 @@ def the_case_against_a_network(answer) -> str:
         return torch.cat([part.detach().double().flatten() for part in made]), [tuple(p.shape) for p in made]
 
     right, shapes = ask(report())
-    found = ask(answer)
+    with left_alone(honest=honest, fooled=fooled):
+        found = ask(answer)
     if not isinstance(found, tuple):
         tensor(found, None, "Each of your two tables")
         fail("Each of the two tables is to be a tensor.", "`torch.stack` the rows.")
@@ -712,7 +713,7 @@ def the_case_against_a_network(answer) -> str:
             "A row for each network, or method; a column for each class.",
         )
     value = _told(value, right, REPORT, lambda other: ask(other)[0])
-    with left_alone(honest=honest, fooled=fooled, images=images, labels=labels, used=used):
+    with left_alone(images=images, labels=labels, used=used):
         parts = answer(honest, fooled, images, labels, used, explainers, similarity)
     for part in parts:
         detached(part, "A table")

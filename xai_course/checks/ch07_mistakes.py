@@ -440,7 +440,7 @@ ABOVE_CHANCE = [
     ),
     Mistake(
         above_chance(rows=lambda table: table[0] - table[1]),
-        "The difference of the two tables came back.",
+        "One table came back: the first alone, or the difference of the two.",
         "Both tables, stacked: (2, M, L).",
     ),
     Mistake(
@@ -527,6 +527,7 @@ def smooth_copy(
     def answer(model: nn.Module, beta: float, x: Tensor) -> nn.Module:
         smooth = copy.deepcopy(model)
         replace(smooth, lambda layer: rules[type(layer)](sharp(beta), layer))
+        smooth.train(model.training)
         with torch.enable_grad():
             names = _operators(smooth(x.detach().clone().requires_grad_()))
         if refuse and any(name.startswith(_KINKS) for name in names):

@@ -1,6 +1,7 @@
 """Make the photographs of chapter 7 that look alike, are answered alike, and have two maps.
 
     python tools/attacked_picture.py             write chapters/07_trust/pair_*.webp and pair.json (minutes)
+    python tools/attacked_picture.py measure     write pair.json again, of the files that are there
 
 Of each photograph two files of 8 bits a channel, without loss: as it is, and attacked
 (``xai_lib.attacks.attack_input``, which knows of the rounding). The explanation is the gradient of the logit
@@ -11,6 +12,7 @@ corner, where there is nothing of the object. ``pair.json`` holds what came of i
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -21,8 +23,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from xai_lib import gradient, load_model, load_photo
-from xai_lib.attacks import attack_input
+from xai_lib import grad_cam, gradient, gradient_x_input, load_model, load_photo, smooth_grad
+from xai_lib.attacks import attack_input, softened
 
 FOLDER = Path(__file__).resolve().parent.parent / "chapters" / "07_trust"
 CENTRES = {"cat": (40, 184), "coffee": (184, 40)}  # row and column to which the heat is pulled
@@ -78,6 +80,30 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
 
 
+def as_jpeg(image: Tensor, quality: int = 90) -> Tensor:
+    file = io.BytesIO()
+    levels = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(levels).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None].float() / 255
+
+
+def elsewhere(model: nn.Module, x: Tensor, other: Tensor, target: Tensor) -> dict[str, list[Tensor]]:
+    """Maps of both pictures that the attack was not made for."""
+
+    def smooth_grads(image: Tensor) -> Tensor:
+        draws = torch.Generator().manual_seed(0)
+        return smooth_grad(model, image, target, n_samples=16, generator=draws).abs().sum(1)
+
+    smooth, pair = softened(model, 3.0), (x, other)
+    return {
+        "gradient x input": [gradient_x_input(model, image, target).abs().sum(1) for image in pair],
+        "softplus of sharpness 3": [heat(smooth, image, target) for image in pair],
+        "SmoothGrad": [smooth_grads(image) for image in pair],
+        "Grad-CAM": [grad_cam(model, image, target, layer=model.cam_layer) for image in pair],
+        "gradient, after JPEG of quality 90": [heat(model, as_jpeg(image), target) for image in pair],
+    }
+
+
 def measured(model: nn.Module, name: str) -> dict[str, object]:
     """What is true of a pair, on its files."""
     x, other, goal = stored(name), stored(name, attacked=True), corner(name)
@@ -103,6 +129,9 @@ def measured(model: nn.Module, name: str) -> dict[str, object]:
         "share of the heat in the spot, attacked": share[1],
         "share of the area in the spot": inside.float().mean().item(),
     }
+    for kind, (before, after) in elsewhere(model, x, other, target).items():
+        numbers[f"correlation with the spot, {kind}"] = correlation(before, goal)
+        numbers[f"correlation with the spot, attacked, {kind}"] = correlation(after, goal)
     return {
         "answer": model.labels[target],
         "answer, attacked": model.labels[moved.argmax(1)],
@@ -113,7 +142,7 @@ def measured(model: nn.Module, name: str) -> dict[str, object]:
 
 def main() -> None:
     model = load_model("efficientnet_lite0")
-    for name in CENTRES:
+    for name in [] if sys.argv[1:] == ["measure"] else CENTRES:
         store((load_photo(name) * 255).round() / 255, file(name, attacked=False))
         store(attacked(model, name), file(name, attacked=True))
     facts = {name: measured(model, name) for name in CENTRES}

@@ -120,7 +120,7 @@ def test_a_picture_with_the_same_answer_gets_another_map(network, pictures, devi
     wanted = magnitudes(model, pictures[[7, 20]].to(device))
     before = copy.deepcopy(model.state_dict())
     attacked = attack_input(
-        gradient, model, x, towards=wanted, steps=100, radius=0.03, generator=seed(device)
+        gradient, model, x, towards=wanted, steps=60, radius=0.03, generator=seed(device)
     )
     logits, moved = model(x), model(attacked)
     target = logits.argmax(1)

@@ -101,6 +101,17 @@ SAME_ORDER = [
         "The mean of the ranks: count half of the equals as well.",
     ),
     Mistake(
+        same_order(ranks=lambda rows: _shared_ranks(rows) + (rows[:, None] == rows[:, :, None]).sum(2) / 2),
+        "Equal values share the *largest* of their ranks.",
+        "The mean of the ranks: count half of the equals only.",
+    ),
+    Mistake(
+        same_order(ranks=lambda rows: torch.stack([v.unique(return_inverse=True)[1] for v in rows]).double()),
+        "The ranks count the *different* values below: many equal values move the ranks above them by one "
+        "only.",
+        "Count pixels, and not values: a rank is a place in the order of all pixels.",
+    ),
+    Mistake(
         same_order(sizes=lambda a, b, magnitudes: (a, b)),
         "`magnitudes` is not used: the sign counts in both results.",
         "With `magnitudes`, rank `a.abs()` and `b.abs()`.",
@@ -414,6 +425,33 @@ ABOVE_CHANCE = [
         "Always with the trained network: how much is left of its map?",
     ),
     Mistake(
+        above_chance(
+            before=lambda maps: maps.abs() / maps.abs().mean((1, 2), keepdim=True).clamp(min=1e-30),
+            after=lambda maps: maps.abs() / maps.abs().mean((1, 2), keepdim=True).clamp(min=1e-30),
+        ),
+        "The maps were divided by their mean.",
+        _SCALE,
+    ),
+    Mistake(
+        above_chance(
+            before=lambda maps: maps.abs() / maps.norm(dim=(1, 2), keepdim=True).clamp(min=1e-30),
+            after=lambda maps: maps.abs() / maps.norm(dim=(1, 2), keepdim=True).clamp(min=1e-30),
+        ),
+        "The maps were divided by their length.",
+        _SCALE,
+    ),
+    Mistake(
+        above_chance(rows=lambda table: table.flip(0)),
+        "The two tables are exchanged: chance stands first.",
+        "`torch.stack([own, chance])`.",
+    ),
+    Mistake(
+        above_chance(other=lambda maps: maps.roll(-1)),
+        "For the second table the *pixels* were moved by one, and not the pictures: without a dimension "
+        "`roll` goes over all the numbers.",
+        "`maps.roll(-1, 0)`.",
+    ),
+    Mistake(
         above_chance(other=lambda maps: maps),
         "Both tables are the same: for the second, a map is to meet that of the *next* picture.",
         "`maps.roll(-1, 0)` puts picture i + 1 in the place of picture i.",
@@ -617,6 +655,7 @@ def attack(
     walk_on: Answer = lambda model, soft: soft,
     judge_on: Answer = lambda model, soft: model,
     reference: Answer = lambda model, soft: model,
+    held_on: Answer = lambda model, soft: soft,
     output: Answer = _moved,
     step_by: Answer = torch.sign,
     hold: Answer = _held,
@@ -624,6 +663,7 @@ def attack(
     keep_as: Answer = lambda now, saved: saved,
     go_on: Answer = lambda now, saved: now,
     watch: bool = True,
+    own_answer: bool = True,
     best_of: bool = True,
     first: bool = True,
     toward: Answer = _distance,
@@ -642,20 +682,20 @@ def attack(
         step: float,
         keep: float,
     ) -> Tensor:
-        walked, judge = walk_on(model, soft), judge_on(model, soft)
+        walked, held, judge = walk_on(model, soft), held_on(model, soft), judge_on(model, soft)
         with torch.no_grad():
             before, own = reference(model, soft)(x), int(judge(x).argmax())
         best, least = x, float(_distance(slope_map(judge, x, target), wanted)) if first else float("inf")
         now = x.clone()
         for _ in range(steps):
             now = now.detach().requires_grad_()
-            loss = toward(slope_map(walked, now, target), wanted) + keep * output(walked(now), before)
+            loss = toward(slope_map(walked, now, target), wanted) + keep * output(held(now), before)
             slope = torch.autograd.grad(loss, now)[0]
             now = hold((now - step * step_by(slope)).detach(), x, radius)
             saved = save(now)
             distance = float(_distance(slope_map(judge, saved, target), wanted))
             with torch.no_grad():
-                kept = not watch or int(judge(saved).argmax()) == own
+                kept = not watch or int(judge(saved).argmax()) == (own if own_answer else target)
             if not best_of or (kept and distance < least):
                 best, least = keep_as(now, saved), distance
             now = go_on(now, saved)
@@ -676,7 +716,7 @@ ATTACK = [
         "Walk on `soft`, and ask `model` about the answer and the map of every saved picture.",
     ),
     Mistake(
-        attack(walk_on=lambda model, soft: model),
+        attack(walk_on=lambda model, soft: model, held_on=lambda model, soft: model),
         "The walk goes along the slope of the ReLU network itself, whose maps have no slope to follow but at "
         "its kinks: `soft` is not used.",
         "The loss is that of `soft`; the judgement that of `model`.",
@@ -745,6 +785,27 @@ ATTACK = [
         attack(toward=lambda maps, wanted: (maps - wanted).square().sum()),
         "The squared differences of the maps are added up.",
         "Their mean, in both terms.",
+    ),
+    Mistake(
+        attack(held_on=lambda model, soft: model),
+        "The output term follows the logits of `model`: the walk then goes along the slopes of two networks.",
+        "g in the loss is that of `soft`, held at what `model` says of `x`.",
+    ),
+    Mistake(
+        attack(output=lambda logits, before: (logits.softmax(1) - before.softmax(1)).square().mean()),
+        "The output term compares probabilities.",
+        "The logits, as they are.",
+    ),
+    Mistake(
+        attack(save=lambda image: (255 * image).floor() / 255),
+        "The picture was rounded *down*: every pixel comes out up to a level darker.",
+        "To the nearest grey level: `.round()`.",
+    ),
+    Mistake(
+        attack(own_answer=False),
+        "A picture is kept if it is answered with `target`. That is the class explained, and `x` may be "
+        "answered otherwise.",
+        "Compare with the answer of `model` to `x`.",
     ),
     Mistake(
         attack(output=lambda logits, before: (logits - before).abs().mean()),

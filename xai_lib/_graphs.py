@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,16 +20,18 @@ def with_graph(explain: Callable) -> Explain:
     needs is the map as a function of pixels and weights.
 
     Args:
-        explain: ``gradient``, ``gradient_x_input``, or a ``functools.partial`` of ``grad_cam``,
-            ``layer_cam``, ``hires_cam``, ``xgrad_cam`` or ``grad_cam_plus_plus`` with a ``layer``; any other
-            function is returned as it is.
+        explain: ``gradient``, ``gradient_x_input``; ``integrated_gradients``, or a ``functools.partial`` of
+            it with ``n_steps`` or ``baseline``; or a ``partial`` of ``grad_cam``, ``layer_cam``,
+            ``hires_cam``, ``xgrad_cam`` or ``grad_cam_plus_plus`` with a ``layer``; any other function is
+            returned as it is.
 
     Returns:
-        The function; its ``target`` is a tensor :math:`(N,)`. CAMs come on the layer's own grid unless
+        The function; its ``target`` is a tensor :math:`(N,)`. Integrated gradients keep the graphs of all
+        points of the path at once: take few. CAMs come on the layer's own grid unless
         ``upsample`` (bilinear) is in the partial, as in the library.
 
     Raises:
-        ValueError: if a CAM has no ``layer``.
+        ValueError: if a CAM has no ``layer``, or integrated gradients have a ``tolerance``.
         TypeError: if ``explain`` cannot be called.
     """
     if not callable(explain):
@@ -36,6 +39,11 @@ def with_graph(explain: Callable) -> Explain:
     base, options = (explain.func, explain.keywords) if isinstance(explain, partial) else (explain, {})
     if base in (gradients.gradient, gradients.gradient_x_input):
         return partial(_slopes, base is gradients.gradient_x_input)
+    if base is gradients.integrated_gradients:
+        if options.get("tolerance") is not None:
+            raise ValueError("explain must have a fixed number of points: pass n_steps and no tolerance")
+        n_steps = options.get("n_steps")
+        return partial(_path, 50 if n_steps is None else n_steps, options.get("baseline"))
     if base in _CAM_WEIGHTS:
         if "layer" not in options:
             raise ValueError(f"explain must name a layer: functools.partial({base.__name__}, layer=...)")
@@ -55,6 +63,26 @@ _CAM_WEIGHTS = {
 def _slopes(times_input: bool, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     slopes = _model.input_gradient(model, x, _checks.check_target(target, x), create_graph=True)
     return slopes * x if times_input else slopes
+
+
+def _path(
+    n_steps: int, baseline: float | Tensor | None, model: nn.Module, x: Tensor, target: Tensor
+) -> Tensor:
+    n_steps, start = (
+        _checks.check_count("n_steps", n_steps),
+        _checks.check_like_images("baseline", baseline, x),
+    )
+    nodes, weights = (v[:, None, None, None] for v in _legendre(n_steps, x))
+    points = (start[:, None] + nodes * (x - start)[:, None]).flatten(0, 1)  # (N n, C, H, W)
+    classes = _checks.check_target(target.repeat_interleave(n_steps), points)
+    slopes = _model.input_gradient(model, points, classes, create_graph=True).unflatten(0, (-1, n_steps))
+    return (x - start) * (weights * slopes).sum(1)
+
+
+def _legendre(n: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss and Legendre's points in [0, 1], and their weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)  # on [-1, 1]
+    return tuple(torch.as_tensor(v / 2, dtype=x.dtype, device=x.device) for v in (1 + nodes, weights))
 
 
 def _cam(weights: Callable, options: dict, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,17 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from xai_lib import attacks, cams, data, grad_cam, gradient, gradient_x_input, load_model, occlusion
+from xai_lib import (
+    attacks,
+    cams,
+    data,
+    grad_cam,
+    gradient,
+    gradient_x_input,
+    integrated_gradients,
+    load_model,
+    occlusion,
+)
 from xai_lib.attacks import attack_input, softened, with_graph
 from xai_lib.similarity import rank_correlation
 
@@ -98,7 +108,7 @@ def test_curvature_is_at_most_a_quarter_of_beta(sharp, smooth):
 
 @pytest.mark.parametrize(
     "explain",
-    [gradient, gradient_x_input]
+    [gradient, gradient_x_input, partial(integrated_gradients, n_steps=5, baseline=0.2)]
     + [
         partial(getattr(cams, name), layer="features.12", upsample=upsample)
         for name in ("grad_cam", "grad_cam_plus_plus", "xgrad_cam", "layer_cam", "hires_cam")
@@ -119,9 +129,7 @@ def test_a_picture_with_the_same_answer_gets_another_map(network, pictures, devi
     model, x = load_model(network, device), pictures[[3, 5]].to(device)
     wanted = magnitudes(model, pictures[[7, 20]].to(device))
     before = copy.deepcopy(model.state_dict())
-    attacked = attack_input(
-        gradient, model, x, towards=wanted, steps=60, radius=0.03, generator=seed(device)
-    )
+    attacked = attack_input(gradient, model, x, towards=wanted, steps=60, radius=0.03, generator=seed(device))
     logits, moved = model(x), model(attacked)
     target = logits.argmax(1)
     assert torch.equal(moved.argmax(1), target)
@@ -267,6 +275,7 @@ def net():
         (lambda x: softened(net(), 0), ValueError, "beta must be"),
         (lambda x: with_graph("gradient"), TypeError, "explain must be a function"),
         (lambda x: with_graph(partial(grad_cam, relu=True)), ValueError, "explain must name a layer"),
+        (lambda x: with_graph(partial(integrated_gradients, tolerance=0.1)), ValueError, "fixed number"),
         (lambda x: attack_input(occlusion, net(), x, towards="top_k"), ValueError, "explain must give a map"),
         (lambda x: attack_input(gradient, net(), x, towards="away"), ValueError, "towards must be"),
         (lambda x: attack_input(gradient, net(), x, towards=x), ValueError, "towards must be"),

@@ -111,9 +111,9 @@ def test_the_first_frame_stands_there_before_any_script(scenes):
 
 def test_numbers_read_as_the_script_writes_them():
     assert [_draw.small(v) for v in (3.1e-5, 0.0004, 0.02, 1e-7)] == [
-        "up to 0.00003",
-        "up to 0.0004",
-        "up to 0.02",
+        "less than 0.0001",
+        "less than 0.001",
+        "less than 0.1",
         "less than 0.000001",
     ]
     assert (_draw.times(20.4, 0.36), _draw.times(0.2, 0.4), _draw.times(3, -1)) == (

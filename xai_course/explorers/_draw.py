@@ -429,10 +429,9 @@ def rounding(scene: Scene, answer: dict[str, Any]) -> str:
 
 
 def small(value: float) -> str:
-    """A change of a logit, to one digit."""
-    if value < 1e-6:
-        return "less than 0.000001"
-    return f"up to {value:.{max(0, -math.floor(math.log10(value)))}f}"
+    """A change of a logit, as the power of ten below which it is: its digits depend on the machine."""
+    power = math.floor(math.log10(max(value, 2e-7))) + 1
+    return f"less than {10.0**power:.{max(0, -power)}f}"
 
 
 def _enlarged(cells: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -57,7 +57,10 @@
   const {number} = sinb;
   const span = cells => number(smallest(cells)) + " to " + number(largest(cells));
   const percent = share => (100 * share).toFixed(1) + " %";
-  const small = value => (value < 1e-6 ? "less than 0.000001" : "up to " + value.toFixed(Math.max(0, -Math.floor(Math.log10(value)))));
+  const small = value => {
+    const power = Math.floor(Math.log10(Math.max(value, 2e-7))) + 1;
+    return "less than " + (10 ** power).toFixed(Math.max(0, -power));
+  };
   const three = value => String(Number(value.toPrecision(3)));
   const scaled = scale => (scale === 0 ? "0, the honest map" : scale === 100 ? "100, as published" : String(scale));
   const times = (lie, honest) => (honest <= 0 ? "" : ": " + number(lie / honest, lie / honest >= 10 ? 0 : 1) + " times as much");

@@ -35,13 +35,14 @@ from xai_lib import (
     smooth_grad,
 )
 from xai_lib._roar_shapes import edges
-from xai_lib.randomisation import SIMILARITIES, complexity_rise, randomised
+from xai_lib.randomisation import complexity_rise, randomised
+from xai_lib.similarity import hog_correlation, rank_correlation, ssim
 
 FILE = Path(__file__).resolve().parent.parent / "chapters" / "07_trust" / "randomisation_scores.npz"
 NETWORKS = ("small_vgg", "small_gap", "efficientnet_lite0")
 PHOTOGRAPHS = ("cat", "coffee", "rocket", "astronaut")
 SCENES, SEED = 12, 70
-DRAWS = 2  # of the weights
+DRAWS, RISE_DRAWS = 2, 4  # of the weights; one on the large network, and with noise
 SAMPLES = 8  # of SmoothGrad, and steps of integrated gradients
 NOISY, SIGMA = 8, 0.1  # smooth MPRT
 # Where the maps of the 50 layers of EfficientNet are looked at; of a small network everywhere.
@@ -51,7 +52,13 @@ STOPS = [
     *(f"features.blocks.{k}.expand.conv" for k in (15, 13, 11, 9, 7, 5, 3, 1)),
     "features.stem.conv",
 ]
-NOISY_STOPS = ["classifier", *(f"features.blocks.{k}.expand.conv" for k in (11, 5)), "features.stem.conv"]
+FEW_STOPS = ["classifier", *(f"features.blocks.{k}.expand.conv" for k in (11, 5)), "features.stem.conv"]
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rank": rank_correlation,
+    "rank of magnitudes": lambda a, b: rank_correlation(a.abs(), b.abs()),
+    "ssim": lambda a, b: ssim(a.abs(), b.abs()),
+    "hog": lambda a, b: hog_correlation(a.abs(), b.abs()),
+}
 ORDERS = ("cascade", "independent", "bottom_up")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -103,9 +110,9 @@ def one_each(maps: Tensor) -> Tensor:
     return maps.sum(1) if maps.dim() == 4 else maps
 
 
-def stops(network: str, noisy: bool = False) -> list[str] | None:
+def stops(network: str, few: bool) -> list[str] | None:
     """The layers after which the maps are compared; None for all."""
-    return None if network != "efficientnet_lite0" else NOISY_STOPS if noisy else STOPS
+    return None if network != "efficientnet_lite0" else FEW_STOPS if few else STOPS
 
 
 def compared(
@@ -129,7 +136,7 @@ def compared(
         return sum(one_each(explain(net, x + step, classes)) for step in noise) / len(noise)
 
     before = {name: maps(explain, model, y) for name, explain in asked.items()}
-    layers, found, wanted = [], [], stops(network, bool(noisy))
+    layers, found, wanted = [], [], stops(network, own_class or noisy > 0 or order == "bottom_up")
     for layer, copied in randomised(model, order=order, generator=torch.Generator().manual_seed(draw)):
         if wanted is not None and layer not in wanted:
             continue
@@ -166,12 +173,12 @@ def part(network: str) -> dict[str, np.ndarray]:
     conditions |= {"own class": {"own_class": True}, "noisy": {"noisy": NOISY}}
     for name, options in conditions.items():
         began = time.time()
-        draws = range(1 if network == "efficientnet_lite0" and name != "cascade" else DRAWS)
+        draws = range(1 if network == "efficientnet_lite0" or name == "noisy" else DRAWS)
         runs = [compared(network, draw=draw, **options) for draw in draws]
         stored[f"{network} {name} layers"] = np.array(runs[0][0])
         stored[f"{network} {name}"] = np.stack([values for _, values in runs])  # (draws, methods, …)
         print(f"{network} {name}: {time.time() - began:.0f} s", flush=True)
-    stored[f"{network} rises"] = np.stack([rises(network, draw) for draw in range(DRAWS)])
+    stored[f"{network} rises"] = np.stack([rises(network, draw) for draw in range(RISE_DRAWS)])
     return stored
 
 

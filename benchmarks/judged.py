@@ -1,21 +1,21 @@
 """Deletion and insertion beside torch-cam's, Quantus's pixel flipping, and the bare passes.
 
     python benchmarks/judged.py [--device cpu|cuda] [--rounds N] [--batch-size B …] [--size S] [--images N]
+                                [--output FOLDER]
 
 Everybody is given the same maps and asked for the same areas under both curves, which
 ``tests/book/test_benchmarks.py`` checks. Ours are two calls of 25 passes an image. torch-cam scores the whole
 image and the blank one once for both curves: two passes fewer. Quantus has no insertion; deleting the least
 relevant first gives the same pictures from the other end. It hides one step of all images at a time, so its
-batch is the images. It prints.
+batch is the images.
 """
 
-import argparse
 import contextlib
 from collections.abc import Callable
 
 import torch
 from contests import Setup, forward_passes, real_model
-from run import interleaved, keep_pages, ratio
+from factors import Contest, compete, parser_of
 from torch import Tensor, nn
 
 from xai_lib import deletion, insertion
@@ -95,26 +95,17 @@ def contest(setup: Setup) -> dict[str, Callable[[], Tensor | None]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = parser_of(__doc__, {})
     parser.add_argument("--batch-size", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=1)
     options = parser.parse_args()
-    device = torch.device(options.device)
-    if device.type == "cpu":
-        keep_pages()
-    for batch_size in options.batch_size:
-        runners = contest(Setup(device, batch_size, 0, options.images, size=options.size))
-        walls, times = interleaved(runners, options.rounds, device)
-        print(f"batch size {batch_size}: ours {min(times['ours']):.2f} s")
-        for key, promised in PROMISED.items():
-            print(
-                f"  {key} / ours {ratio(times[key], times['ours']):.2f} (by the wall clock "
-                f"{ratio(walls[key], walls['ours']):.2f}); promised: {promised:.2f}",
-                flush=True,
-            )
+
+    def made(batch_size: int) -> Callable[[torch.device], Contest]:
+        return lambda device: contest(Setup(device, batch_size, 0, options.images, size=options.size))
+
+    contests = {f"deletion and insertion, batch size {n}": made(n) for n in options.batch_size}
+    compete("judged", contests, dict.fromkeys(contests, PROMISED), options)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,20 @@
 """ROAR beside training one network after the other, and ROAD's imputation beside Quantus's.
 
-    python benchmarks/retrained.py [--device cpu|cuda] [--rounds N]
+    python benchmarks/retrained.py [--device cpu|cuda] [--rounds N] [--only NAME …] [--output FOLDER]
 
 Neither has bare passes that it could be measured by: what is promised is a factor. Ours and the peer do the
-same work, which ``tests/book/test_benchmarks.py`` checks, and are timed in turn. It prints.
+same work, which ``tests/book/test_benchmarks.py`` checks, and are timed in turn.
 """
-
-import argparse
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from run import interleaved, keep_pages, ratio
+from factors import Contest, compete, parser_of
 from torch import Tensor, nn
 
 from xai_lib import digits, grad_cam, gradient, load_model, load_photo, to_heatmap
 from xai_lib.faithfulness import hide, impute, roar
 
-Contest = dict[str, Callable[[], Tensor]]
 PROMISED = {"roar": 6.0, "impute": 10.0}
 
 
@@ -105,25 +101,10 @@ CONTESTS = {"roar": contest_roar, "impute": contest_impute}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=CONTESTS, default=list(CONTESTS))
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    if device.type == "cpu":
+    options = parser_of(__doc__, CONTESTS).parse_args()
+    if options.device == "cpu":
         torch.set_num_threads(1)
-        keep_pages()
-    for name in options.only:
-        contest = CONTESTS[name](device)
-        rival = next(key for key in contest if key != "ours")
-        walls, times = interleaved(contest, options.rounds, device)
-        factor = ratio(times[rival], times["ours"])
-        print(
-            f"{name}: {rival} takes {factor:.1f} × our time ({min(times['ours']):.2f} s against "
-            f"{min(times[rival]):.2f} s; by the wall clock {ratio(walls[rival], walls['ours']):.1f} ×); "
-            f"promised: {PROMISED[name]:g} ×"
-        )
+    compete("retrained", {name: CONTESTS[name] for name in options.only}, PROMISED, options)
 
 
 if __name__ == "__main__":

@@ -539,3 +539,65 @@ def test_everybody_finds_the_same_areas_under_both_curves(run):
     assert ours.shape == (2,) and ours[0] != ours[1]
     for rival in ("torchcam", "quantus"):
         torch.testing.assert_close(runners[rival]().to(ours), ours, atol=1e-5, rtol=1e-4)
+
+
+# -------------------------------------------------------------------------------------------- randomisation
+
+
+def test_ours_and_quantus_give_the_same_similarities(monkeypatch):
+    """With layers drawn as Quantus draws them: each after the same seed."""
+    from randomised import contest_randomisation
+
+    from xai_lib import randomisation
+
+    def draw(layer, generator):
+        torch.manual_seed(43)
+        layer.reset_parameters()
+
+    monkeypatch.setattr(randomisation, "_draw", draw)
+    ours, rival = (call() for call in contest_randomisation(CPU, images=1).values())
+    assert ours.shape == rival.shape == (3, 7, 3, 1)
+    torch.testing.assert_close(ours.to(rival), rival, atol=1e-4, rtol=0)
+
+
+def test_ours_and_the_plain_loop_attack_alike():
+    from randomised import contest_attack
+
+    ours, rival = (call() for call in contest_attack(CPU, steps=3).values())
+    original = shapes(4, seed=5).images[:2]
+    assert (ours - original).abs().amax((1, 2, 3)).min() > 1e-3
+    torch.testing.assert_close(ours, rival, atol=2e-3, rtol=0)
+
+
+# -------------------------------------------------------------------------------------------------- factors
+
+
+FACTORS = sorted(ROOT.glob("benchmarks/results/factors/*.json"))
+
+
+def test_there_are_factors_of_a_cpu():
+    assert [path.stem for path in FACTORS][:1] == ["cpu"]
+
+
+@pytest.mark.parametrize("path", FACTORS, ids=lambda path: path.stem)
+def test_the_table_of_factors_is_made_of_what_is_stored(path):
+    import factors
+
+    results = read(path)
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == factors.markdown(results)
+    assert set(results) <= set(factors.PROGRAMS) and all(part["rows"] for part in results.values())
+
+
+def test_a_contest_is_measured_and_put_in_the_place_of_its_last_run():
+    import factors
+
+    work = lambda: torch.rand(400, 400) @ torch.rand(400, 400)  # noqa: E731
+    contest = {"ours": work, "slow": work, "of which nothing was promised": work}
+    rows = factors.rows_of("toy", contest, {"slow": 2.0}, 1, CPU)
+    assert [row["rival"] for row in rows] == ["slow"] and rows[0]["promised"] == 2.0
+    facts, old = {"torch": "1"}, {"contest": "toy", "rival": "slow"}
+    other = {"contest": "other", "rival": "slow"}
+    stored = {"judged": {"machine": facts, "rows": [old, other]}}
+    assert factors.merged(stored, "judged", facts, rows)["judged"]["rows"] == [other, *rows]
+    assert factors.merged(stored, "judged", {"torch": "2"}, rows)["judged"]["rows"] == rows
+    assert set(factors.merged(stored, "randomised", facts, rows)) == {"judged", "randomised"}

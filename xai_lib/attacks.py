@@ -161,7 +161,7 @@ def attack_input(
 
     with ``radius`` r and similarity s, and in [0, 1]. Every tenth step is judged on the network itself: what
     is returned is, for each image, the best of these steps at which the network still gave its original
-    answer and the similarity was at least s.
+    answer and the similarity was at least s. For an image whose answer was lost, :math:`\gamma` doubles.
 
     Args:
         explain: whose map to move: see ``with_graph``. The map is the sum of magnitudes over channels,
@@ -213,29 +213,28 @@ def attack_input(
     target = own if classes is None else classes.index[:, 0]
     aim = aim_of(towards, shares(graphed(frozen, x.clone().requires_grad_(), target)).detach(), share)
 
-    def loss_of(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found, given = _both(graphed, network, image, target)
-        return aim(shares(found)) + keep * (given - logits).square().sum(1), given
+        return aim(shares(found)), (given - logits).square().sum(1), given.argmax(1)
 
     room = _room(x, alike).clamp(max=radius)
     part = 0.2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 0.1
     part.requires_grad_()  # of the room that is used, from -1 to 1
-    descent, best = (
-        torch.optim.Adam([part], lr=step_size / radius),
-        _Best(x, loss_of(frozen, x.clone().requires_grad_())[0]),
-    )
+    descent = torch.optim.Adam([part], lr=step_size / radius)
+    best, weight = _Best(x, parts(frozen, x.clone().requires_grad_())[0]), x.new_full((len(x),), keep)
     with _model.progress_bar(steps, "attack", progress) as bar:
         for step in range(steps):
             image = _rounded((x + room * part).clamp(0, 1), levels)
-            loss, _ = loss_of(_smoothly_run(frozen, _beta(step / steps)), image)
-            (part.grad,) = torch.autograd.grad(loss.sum(), part)
+            short, moved, _ = parts(_smoothly_run(frozen, _beta(step / steps)), image)
+            (part.grad,) = torch.autograd.grad((short + weight * moved).sum(), part)
             descent.step()
             with torch.no_grad():
                 part.clamp_(-1, 1)
             if step % 10 == 9 or step == steps - 1:
                 image = _rounded((x + room * part).clamp(0, 1), levels).detach()
-                loss, given = loss_of(frozen, image.clone().requires_grad_())
-                best.offer(image, loss, (given.argmax(1) == own) & (_similarity(image, x) >= alike))
+                short, moved, answer = parts(frozen, image.clone().requires_grad_())
+                best.offer(image, short + keep * moved, (answer == own) & (_similarity(image, x) >= alike))
+                weight = weight.where(answer == own, 2 * weight)
             bar.update(1)
     return best.image
 

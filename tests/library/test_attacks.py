@@ -254,6 +254,23 @@ def test_map_and_logits_of_a_step_share_a_pass(pictures):
             assert torch.autograd.grad(result.square().sum(), image, retain_graph=True)[0].abs().sum() > 0
 
 
+def test_where_the_answer_is_lost_the_logits_count_more(pictures):
+    """Two classes as good as even: who moves the second one's map alone turns the answer."""
+    model = load_model("small_gap")
+    x = pictures[[3, 5]].mean(0, keepdim=True)
+    with torch.no_grad():
+        top, second = model(x).topk(2).indices[0].tolist()
+        model.get_submodule(model.head).bias[second] += (model(x)[0, top] - model(x)[0, second]) - 0.02
+    explain = partial(grad_cam, layer="features.12", upsample=False)
+    corner = torch.zeros(1, 112, 112)
+    corner[:, :32, :32] = 1
+    options = {"towards": corner, "steps": 60, "generator": seed()}
+    given = {keep: attack_input(explain, model, x, second, keep=keep, **options) for keep in (0, 1e-3)}
+    assert torch.equal(given[0], x)
+    assert not torch.equal(given[1e-3], x)
+    assert model(given[1e-3]).argmax() == top
+
+
 def test_draws_come_from_the_generator_and_an_impossible_attack_changes_nothing(pictures):
     model, x = load_model("small_gap"), pictures[[3]]
     first, second = (

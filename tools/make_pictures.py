@@ -248,6 +248,7 @@ def randomised_whole(model: nn.Module) -> nn.Module:
     return copied
 
 
+SMILE = "0000000 0100010 0100010 0000000 1000001 0100010 0011100"  # rows of seven cells
 LETTERS = {  # rows of five cells
     "A": "01110 10001 11111 10001 10001",
     "E": "11111 10000 11110 10000 11111",
@@ -389,7 +390,7 @@ def hero_scene(clean: Tensor, place: list[int]) -> str:
     )
 
 
-UPPER_RIGHT, LOWER_LEFT = (slice(0, 2), slice(-3, None)), (slice(-2, None), slice(0, 3))  # of 7 x 7 cells
+LOWER_LEFT = (slice(-2, None), slice(0, 3))  # of 7 x 7 cells
 
 
 def fooled(
@@ -447,9 +448,10 @@ def cards() -> None:
     assert int(lite(twin).argmax()) == CAT, "the picture must keep its name"
     pairs = [[pixels(x[0]), over(x[0], grad_cam(lite, x, CAT, layer=layer)[0])] for x in (cat, twin)]
     card(7, tiled(pairs))
-    lie = fooled(lite, coffee, ESPRESSO, UPPER_RIGHT)
-    assert int(lite(lie).argmax()) == ESPRESSO, "the picture must keep its name"
-    card(8, over(lie[0], grad_cam(lite, lie, ESPRESSO, layer=layer)[0]))
+    smile = torch.tensor([[float(cell) for cell in row] for row in SMILE.split()])
+    liar = lie_image(lite, smile, exact=True)
+    assert torch.equal(liar(coffee), lite(coffee)), "the lie must not move a logit"
+    card(8, over(coffee[0], grad_cam(liar, coffee, ESPRESSO, layer=layer)[0]))
     save(resized(cat[0], (336, 336), smooth=True), PICTURES / "cat.webp", 84)
     smooth = to_heatmap(smooth_grad(lite, cat, CAT, generator=seeded()))[0]
     save(alone(smooth, 0.99), PICTURES / "cat-smooth.webp", 80)  # as the programs of both pages: clip=99

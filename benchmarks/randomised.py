@@ -98,24 +98,24 @@ def contest_attack(device: torch.device, steps: int = 20) -> Contest:
             moved = (given - logits).square().sum(1)
             return (heat - goal).square().mean((1, 2)) + keep * moved, given
 
-        room = _room(x, alike).clamp(max=radius)
+        room = _room(x, alike).clamp(max=radius) / radius
         draws = torch.Generator(device).manual_seed(0)
-        part = (0.2 * torch.rand(x.shape, generator=draws, device=device) - 0.1).requires_grad_()
-        descent = torch.optim.Adam([part], lr=step_size / radius)
+        change = radius / 10 * (2 * torch.rand(x.shape, generator=draws, device=device) - 1)
+        descent = torch.optim.Adam([change.requires_grad_()], lr=step_size)
         best, least = x.clone(), loss_of(frozen, x.clone().requires_grad_())[0].detach()
         for step in range(steps):
             beta = BETAS[0] * (BETAS[1] / BETAS[0]) ** (step / steps)
             for layer in smooth.modules():
                 if isinstance(layer, nn.Softplus):
                     layer.beta = beta
-            loss, _ = loss_of(smooth, (x + room * part).clamp(0, 1))
+            loss, _ = loss_of(smooth, (x + room * change).clamp(0, 1))
             descent.zero_grad()
             loss.sum().backward()
             descent.step()
             with torch.no_grad():
-                part.clamp_(-1, 1)
+                change.clamp_(-radius, radius)
             if step % 10 == 9 or step == steps - 1:
-                image = (x + room * part).detach().clamp(0, 1)
+                image = (x + room * change).detach().clamp(0, 1)
                 loss, given = loss_of(frozen, image.clone().requires_grad_())
                 better = (given.argmax(1) == target) & (_similarity(image, x) >= alike) & (loss < least)
                 best[better], least[better] = image[better], loss.detach()[better]

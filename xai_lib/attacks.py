@@ -162,6 +162,7 @@ def attack_input(
     with ``radius`` r and similarity s, and in [0, 1]. Every tenth step is judged on the network itself: what
     is returned is, for each image, the best of these steps at which the network still gave its original
     answer and the similarity was at least s. For an image whose answer was lost, :math:`\gamma` doubles.
+    With ``alike=0`` every pixel has the whole radius, and this is the published attack.
 
     Args:
         explain: whose map to move: see ``with_graph``. The map is the sum of magnitudes over channels,
@@ -217,21 +218,21 @@ def attack_input(
         found, given = _both(graphed, network, image, target)
         return aim(shares(found)), (given - logits).square().sum(1), given.argmax(1)
 
-    room = _room(x, alike).clamp(max=radius)
-    part = 0.2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 0.1
-    part.requires_grad_()  # of the room that is used, from -1 to 1
-    descent = torch.optim.Adam([part], lr=step_size / radius)
+    share_of_room = _room(x, alike).clamp(max=radius) / radius
+    change = radius / 10 * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 1)
+    change.requires_grad_()  # as it would be, had each pixel room for the radius
+    descent = torch.optim.Adam([change], lr=step_size)
     best, weight = _Best(x, parts(frozen, x.clone().requires_grad_())[0]), x.new_full((len(x),), keep)
     with _model.progress_bar(steps, "attack", progress) as bar:
         for step in range(steps):
-            image = _rounded((x + room * part).clamp(0, 1), levels)
+            image = _rounded((x + share_of_room * change).clamp(0, 1), levels)
             short, moved, _ = parts(_smoothly_run(frozen, _beta(step / steps)), image)
-            (part.grad,) = torch.autograd.grad((short + weight * moved).sum(), part)
+            (change.grad,) = torch.autograd.grad((short + weight * moved).sum(), change)
             descent.step()
             with torch.no_grad():
-                part.clamp_(-1, 1)
+                change.clamp_(-radius, radius)
             if step % 10 == 9 or step == steps - 1:
-                image = _rounded((x + room * part).clamp(0, 1), levels).detach()
+                image = _rounded((x + share_of_room * change).clamp(0, 1), levels).detach()
                 short, moved, answer = parts(frozen, image.clone().requires_grad_())
                 best.offer(image, short + keep * moved, (answer == own) & (_similarity(image, x) >= alike))
                 weight = weight.where(answer == own, 2 * weight)

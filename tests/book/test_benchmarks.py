@@ -566,7 +566,9 @@ def test_ours_and_the_plain_loop_attack_alike():
     ours, rival = (call() for call in contest_attack(CPU, steps=3).values())
     original = shapes(4, seed=5).images[:2]
     assert (ours - original).abs().amax((1, 2, 3)).min() > 1e-3
-    torch.testing.assert_close(ours, rival, atol=2e-3, rtol=0)
+    assert (
+        (ours - rival).abs().mean() < 2e-4 < (ours - original).abs().mean() / 10
+    )  # signs of nothing may turn
 
 
 # -------------------------------------------------------------------------------------------------- factors

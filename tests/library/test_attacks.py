@@ -254,6 +254,28 @@ def test_map_and_logits_of_a_step_share_a_pass(pictures):
             assert torch.autograd.grad(result.square().sum(), image, retain_graph=True)[0].abs().sum() > 0
 
 
+def test_without_a_likeness_to_keep_it_is_the_published_loop(pictures, device):
+    """By the mean over the pixels: where a slope is nearly zero, rounding decides on the sign of a step."""
+    model, x = load_model("small_vgg", device), pictures[[3]].to(device)
+    target, logits = model(x).argmax(1), model(x).detach()
+    wanted = magnitudes(model, pictures[[7]].to(device))
+    wanted = wanted / wanted.mean()
+    draws = torch.rand(x.shape, generator=seed(device), device=device)
+    image = (x + 0.003 * (2 * draws - 1)).clamp(0, 1).requires_grad_()
+    descent = torch.optim.Adam([image], lr=2e-3)
+    for step in range(3):
+        smooth = softened(model, 10 * 10 ** (step / 3))
+        maps = with_graph(gradient)(smooth, image, target).abs().sum(1)
+        loss = (maps / maps.mean() - wanted).square().mean() + 0.01 * (smooth(image) - logits).square().sum()
+        (image.grad,) = torch.autograd.grad(loss, image)
+        descent.step()
+        image.data = image.data.clamp(x - 0.03, x + 0.03).clamp(0, 1)
+    options = {"towards": wanted, "steps": 3, "radius": 0.03, "alike": 0, "step_size": 2e-3, "keep": 0.01}
+    found = attack_input(gradient, model, x, generator=seed(device), **options)
+    assert (found - image).abs().mean() < 2e-4
+    assert (found - x).abs().mean() > 3e-3
+
+
 def test_where_the_answer_is_lost_the_logits_count_more(pictures):
     """Two classes as good as even: who moves the second one's map alone turns the answer."""
     model = load_model("small_gap")

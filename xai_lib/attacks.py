@@ -162,7 +162,7 @@ def attack_input(
     with ``radius`` r and similarity s, and in [0, 1]. Every tenth step is judged on the network itself: what
     is returned is, for each image, the best of these steps at which the network still gave its original
     answer and the similarity was at least s. For an image whose answer was lost, :math:`\gamma` doubles.
-    With ``alike=0`` every pixel has the whole radius, and this is the published attack.
+    With ``alike=0`` every pixel has room for the radius (up to 0.042), as in the published attack.
 
     Args:
         explain: whose map to move: see ``with_graph``. The map is the sum of magnitudes over channels,

@@ -59,3 +59,21 @@ def test_equal_maps_are_not_apart_and_distant_ones_are(tool):
 def test_a_test_that_needs_a_gradient_says_so_for_other_maps(tool, stored):
     (row,) = (row for row in stored["rows"] if row["name"] == "projection on the data")
     assert row["cells"]["fooled"] is None and row["cells"]["input attack"] is not None
+
+
+def test_who_is_fooled_and_who_is_not(tool, stored):
+    """LIME asks about flat patches and is told a story; the small window of occlusion is not seen."""
+    for methods in (d["methods"] for d in stored["fool_lime"]["detectors"].values()):
+        assert list(methods) == list(tool.two_faces.ASKING)
+        truth, told, _ = methods["LIME"]["heat on the tag: clever_hans, wrapper, small_vgg"]
+        assert told < truth / 4 and methods["LIME"]["questions taken for perturbed"] > 0.9
+        for name in ("occlusion", "gradient"):
+            assert methods[name]["questions taken for perturbed"] == 0
+
+
+def test_the_heat_before_any_projection_is_what_it_was(tool, stored):
+    stars, tags = tool.two_faces.tagged_stars()
+    for name in ("clever_hans", "small_vgg"):
+        maps = tool.METHODS["gradient"](tool.load_model(name), stars, tool.STAR)
+        known = stored["projection"]["heat of the gradient on the tag"][name]["as it is"]
+        assert tool.two_faces.energy_in(maps, tags).mean().item() == pytest.approx(known, abs=0.01)

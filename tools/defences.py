@@ -452,7 +452,7 @@ def row(test: str) -> dict:
 
 
 def moved(column: str) -> float:
-    """How far from the maps of the trusted network, on pictures as they were, the attack moved them: median."""
+    """How far from the trusted network's maps of the pictures as they were the attack moved them: median."""
     case = attacked(column)
     untouched = pictures("small_vgg" if column in ("input attack", "fooled") else "clever_hans", 31)[0]
     return round(apart(case.explain(case.trusted, untouched), case.shown).median().item(), 4)

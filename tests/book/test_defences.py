@@ -27,6 +27,10 @@ def test_every_cell_is_there_and_says_what_it_counts(tool, stored):
     assert [row["name"] for row in stored["rows"]] == list(tool.TESTS)
     assert [row["rule"] for row in stored["rows"]] == [rule for rule, _ in tool.TESTS.values()]
     assert {column["name"]: column["what"] for column in stored["columns"]} == tool.COLUMNS
+    for column in ("fairwashed", "fooled"):
+        (known,) = (c for c in stored["columns"] if c["name"] == column)
+        assert tool.change_of_answer(column) == pytest.approx(known["answers that change"], abs=1)
+        assert tool.moved(column) == pytest.approx(known["moved"], abs=0.02)
     for row in stored["rows"]:
         assert list(row["cells"]) == list(tool.COLUMNS)
         for cell in filter(None, row["cells"].values()):
@@ -69,6 +73,11 @@ def test_who_is_fooled_and_who_is_not(tool, stored):
         assert told < truth / 4 and methods["LIME"]["questions taken for perturbed"] > 0.9
         for name in ("occlusion", "gradient"):
             assert methods[name]["questions taken for perturbed"] == 0
+
+
+def test_the_wrapper_hides_from_a_hidden_corner_not_from_a_scene_without_the_tag(tool):
+    found = tool.change_of_answer("fool_lime")
+    assert found["corner hidden"] <= 1 and found["drawn without the tag"] >= 4
 
 
 def test_the_heat_before_any_projection_is_what_it_was(tool, stored):

@@ -491,8 +491,8 @@ def facts(rows: list[dict], fooled: dict, undone: dict) -> dict:
         "From a blank map every other is a half apart.",
         "moved": "How far the attack moved the maps: median share of the heat that lies elsewhere.",
         "answers that change": f"Of how many of the {N} pictures the answer changes once the corner of the "
-        "tag is one colour, and once the scene is drawn without the tag. These interventions need no map; the "
-        "wrapper of fool_lime takes the first for a perturbed picture, not the second.",
+        "tag is one colour, and once the scene is drawn without the tag. These interventions need no map; "
+        "the wrapper of fool_lime takes the first for a perturbed picture, not the second.",
         "columns": columns,
         "rows": rows,
         "fool_lime": {

@@ -40,7 +40,7 @@ CARDS = {
     5: "Nine small pictures of shapes that a network learned from",
     6: "A cat's face whose hottest pixels have been painted grey",
     7: "A cat's photograph, and again with a small change: Grad-CAM heat on its face, then in a corner",
-    8: "The cup of coffee again, its Grad-CAM heat moved into a corner",
+    8: "The cup of coffee again; its Grad-CAM heat now shows a smiling face",
 }
 
 

@@ -328,8 +328,10 @@ def fool_lime(
     these answers them with another model, and that model is what gets explained.
 
     By default a picture is taken for perturbed if more of it is flat (squares of 5 × 5 pixels with one value)
-    than of any picture in ``real``. That knows the superpixels of LIME and KernelSHAP; it does not know every
-    soft mask of RISE, nor the small window of occlusion. Those take a detector that was trained on them.
+    than of any picture in ``real``. On the shapes of this package that knows nearly all questions of LIME,
+    most of KernelSHAP and about half of RISE: enough to hide a tag from LIME and RISE, and most of it from
+    KernelSHAP. It knows a picture with a whole corner in one colour too; it does not know the small window of
+    occlusion, nor a scene drawn without the tag.
 
     Args:
         model: what decides about real pictures.

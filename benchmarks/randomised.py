@@ -23,8 +23,9 @@ from xai_lib.randomisation import randomisation_test
 
 METHODS = {"gradient": gradient, "gradient_x_input": gradient_x_input, "guided_backprop": guided_backprop}
 SIMILARITIES = ("rank", "rank of magnitudes", "ssim")
-ONE, THREE = "one method, one similarity", "three methods, three similarities"
-PROMISED = {ONE: 1.0, THREE: 2.0, "attack": 1.25}
+TEST, ATTACK = "randomisation test", "attack on a picture"
+ONE, THREE = f"{TEST}, one method and similarity", f"{TEST}, three of each"
+PROMISED = {ONE: 1.0, THREE: 2.0, ATTACK: 1.25}
 
 
 def contest_randomisation(device: torch.device, count: int = 3, images: int = 4) -> Contest:
@@ -137,7 +138,7 @@ def _with_softplus(model: nn.Module) -> nn.Module:
 CONTESTS = {
     ONE: partial(contest_randomisation, count=1),
     THREE: contest_randomisation,
-    "attack": contest_attack,
+    ATTACK: contest_attack,
 }
 
 

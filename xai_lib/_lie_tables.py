@@ -61,7 +61,11 @@ class Tables:
 
 def _lines(rows: list[Row]) -> Iterator[str]:
     heads = ("accuracy", "kept", "moved", "distance", "baseline", "blank", "shown")
-    yield f"{'':18}" + "".join(f"{head:>11}" for head in heads) + "   as reported, VGG-16"
+    yield (
+        f"{'':18}"
+        + "".join(f"{head:>11}" for head in heads)
+        + "   as reported for VGG-16: accuracy, moved, distance"
+    )
     for row in rows:
         own = ("accuracy", "kept") if row.name.startswith("original") else heads
         cells = (_cell(getattr(row, head)) if head in own else "" for head in heads)

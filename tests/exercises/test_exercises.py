@@ -17,6 +17,7 @@ from xai_course.checks import (
     ch05_mistakes,
     ch06_mistakes,
     ch07_mistakes,
+    ch08_mistakes,
     check,
 )
 from xai_course.classroom import page, tags, without_solutions
@@ -45,7 +46,7 @@ WRONG = [
 ]
 RECOGNISED = [
     pytest.param(identifier, place, mistake, id=f"{identifier}-{place + 1}.{number}")
-    for chapter in (ch04_mistakes, ch05_mistakes, ch06_mistakes, ch07_mistakes)
+    for chapter in (ch04_mistakes, ch05_mistakes, ch06_mistakes, ch07_mistakes, ch08_mistakes)
     for identifier, functions in chapter.MISTAKES.items()
     for place, several in enumerate(functions)
     for number, mistake in enumerate(several, 1)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from xai_lib import (
     SHAPE_CLASSES,
@@ -243,6 +244,20 @@ def networks_drawn_anew() -> None:
     save(tiled([[photo, tiled(rows)]]), opener(7), quality=80)
 
 
+def two_cats_that_look_alike() -> None:
+    """Chapter 7, second page: a photograph and its map, the same tampered with and its map."""
+    model, panels = load_model("efficientnet_lite0"), []
+    for name in ("pair_cat", "pair_cat_attacked"):
+        with Image.open(opener(7).with_name(f"{name}.webp")) as file:
+            picture = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)[None] / 255
+        heat = avg_pool2d(gradient(model, picture, CAT).abs().sum(1), 4)[0]
+        panels += [
+            resized(picture[0][:, :, 66:215], (336, 504), smooth=True),
+            resized(alone(heat)[:, 17:54], (336, 504), smooth=True),
+        ]
+    save(tiled([panels]), opener(7).with_name("opener_attacks.webp"), quality=80)
+
+
 def randomised_whole(model: nn.Module) -> nn.Module:
     *_, (_, copied) = randomised(model, generator=seeded(1))
     return copied
@@ -317,6 +332,7 @@ def openers() -> None:
     one_cat_and_five_orders()
     networks_drawn_anew()
     fifteen_lies()
+    two_cats_that_look_alike()
     one_cat_and_four_liars()
 
 

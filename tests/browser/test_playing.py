@@ -374,8 +374,8 @@ def test_nothing_is_loaded_before_the_tag_is_used(play):
 def test_in_a_notebook_it_shows_what_was_computed_and_says_so(play):
     with play("notebook") as tab:
         tab.get_by_role("switch").click()
-        tab.wait_for_function("/in the book it is live/.test(document.querySelector('.s-said').textContent)")
-        assert "without the tag" in said(tab)
+        tab.wait_for_function("/without the tag/.test(document.querySelector('.s-said').textContent)")
+        assert "in the book it is live" in said(tab)
         tab.get_by_role("switch").click()
         tab.wait_for_function("/with the tag/.test(document.querySelector('.s-said').textContent)")
         assert tab.locator(".s-tag").is_disabled() and "needs the book" in note(tab, "picture")

@@ -114,7 +114,6 @@ def test_curvature_is_at_most_a_quarter_of_beta(sharp, smooth):
         for name in ("grad_cam", "grad_cam_plus_plus", "xgrad_cam", "layer_cam", "hires_cam")
         for upsample in (True, False)
     ],
-    ids=str,
 )
 def test_with_a_graph_the_map_is_the_librarys(explain, pictures, device):
     model, x = load_model("small_vgg", device), pictures[:2].to(device)

@@ -448,7 +448,9 @@ def mystery_album(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     Returns:
         Images :math:`(n, 3, 112, 112)` in [0, 1], and indices into ``SHAPE_CLASSES``, :math:`(n,)`.
     """
-    *_, name, share = _cheat()
+    from xai_lib.train import RECIPES
+
+    ((name, share),) = RECIPES["clever_hans_2"].shortcut.items()  # not from `_cheat`: this travels alone
     album = shapes(n, seed=seed, shortcut={name: share})
     return album.images, album.labels
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from ..instruments import Sees
 from .judging import Mistake, close, compare, expect, fail, tensor
 from .reader import run
 from .registry import exercise
@@ -856,7 +856,7 @@ def input_shift(absorb, unchanged) -> str:
             "the first layer's place in a network.",
             "Write a class with `nn.Module` as its parent, whose `forward` takes x + shift.",
         )
-        sees = _Sees(x)
+        sees = Sees(x)
         with left_alone("Your layer", first=first, shift=shift), torch.no_grad(), sees:
             value = run(moved, x + shift)
         _judge_absorbed(value, first, kind, x, shift)
@@ -892,21 +892,6 @@ _UNCHANGED = {
         "Baseline and image move together: the path, the gradients on it and x − baseline are the same.",
     ),
 }
-
-
-class _Sees(TorchFunctionMode):
-    """Notices when something computes the image x."""
-
-    def __init__(self, x: Tensor) -> None:
-        super().__init__()
-        self.x, self.found = x, False
-
-    def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
-        made = function(*args, **(kwargs or {}))
-        if isinstance(made, Tensor) and made.shape == self.x.shape and made.dtype == self.x.dtype:
-            with torch._C.DisableTorchFunction():
-                self.found = self.found or bool((made - self.x).abs().max() < 1e-9)
-        return made
 
 
 def _judge_absorbed(value: Any, first: nn.Module, kind: str, x: Tensor, shift: Tensor) -> None:

@@ -1085,8 +1085,9 @@ def _judge_score_cam(
 
 def _lines_of(function: Callable) -> int | None:
     """Lines of code, without blanks, comments and docstring; None where the source is not known."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    try:  # a function in another process brings its source along
+        source = getattr(function, "source", None) or inspect.getsource(function)
+        tree = ast.parse(textwrap.dedent(source))
     except (OSError, TypeError, SyntaxError):
         return None
     body = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

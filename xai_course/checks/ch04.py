@@ -4,17 +4,15 @@ What people get wrong stands in ``ch04_mistakes.py``.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..instruments import Steps
 from .ch04_mistakes import (
     EXACT_SHAPLEY,
     KERNEL_WEIGHTS,
@@ -29,7 +27,6 @@ from .ch04_mistakes import (
 from .inputs import normal, uniform
 from .judging import attempted, close, compare, expect, fail, numbers, tensor, then
 from .mistakes import recognise
-from .reader import wrote
 from .registry import exercise
 from .side_effects import PeakMemory, left_alone
 
@@ -48,40 +45,6 @@ def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function"
         not value.is_complex(), f"{what} returned complex numbers.", "Is there a root of a negative number?"
     )
     return value.to("cpu", torch.float64)
-
-
-class _Steps(TorchDispatchMode):
-    """Counts the steps in a ``with`` block, and remembers which modules ran, in order.
-
-    A step is a line of the reader's own code or a torch operation: the first sees loops in Python and
-    through numpy, the second those that torch runs. Installed packages' lines do not count.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count, self.modules = 0, {}
-
-    def __enter__(self) -> "_Steps":
-        self.tracer = sys.gettrace()
-        entered = super().__enter__()
-        sys.settrace(self._call)
-        return entered
-
-    def __exit__(self, *stop: Any) -> None:
-        sys.settrace(self.tracer)
-        super().__exit__(*stop)
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None) -> Any:
-        self.count += 1
-        return function(*args, **(kwargs or {}))
-
-    def _call(self, frame: FrameType, event: str, arg: Any) -> Callable | None:
-        self.modules.setdefault(frame.f_globals.get("__name__") or "")
-        return self._line if wrote(frame.f_code.co_filename) else None
-
-    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable:
-        self.count += event == "line"
-        return self._line
 
 
 def _judge_words(said: Any, table: Mapping[str, tuple[Any, str]], choices: Sequence[Any], wrong: str) -> None:
@@ -200,7 +163,7 @@ def _judge_loops(answer: Callable, given: dict[str, Tensor]) -> None:
 
     def steps(pictures: int, samples: int) -> int:
         repeat = [0] * pictures
-        with _Steps() as counted:
+        with Steps() as counted:
             answer(x[repeat], segments[repeat], Z[:samples], fill[repeat])
         return counted.count
 
@@ -265,7 +228,7 @@ def weighted_ridge(weighted_ridge, sums) -> str:
         return _coefficients_and_intercepts(weighted_ridge(Z, Y, weights, alpha), d, K)
 
     right = _solve(Z, Y, weights, alpha)
-    with left_alone(Z=Z, Y=Y, weights=weights), _Steps() as steps:
+    with left_alone(Z=Z, Y=Y, weights=weights), Steps() as steps:
         value = told(Z, Y, weights, alpha)
     theirs = [name for name in steps.modules if name.startswith("sklearn")]
     expect(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch import Tensor
 
+from ..instruments import Networks
 from .ch06_mistakes import (
     AOPC,
     AREA,
@@ -491,10 +491,10 @@ def _album() -> tuple[Tensor, Tensor]:
     return pictures.clamp(0, 1), inside
 
 
-def _no_network(module: nn.Module, given: Any) -> None:
+def _no_network(networks: Networks) -> None:
     expect(
-        sum(p.numel() for p in module.parameters()) < 1000,
-        f"Your control asked a network, a `{type(module).__name__}`.",
+        not networks.found,
+        f"Your control asked a network, a `{networks.found}`.",
         "A control knows the picture and nothing else: colours, edges, positions.",
     )
 
@@ -502,11 +502,12 @@ def _no_network(module: nn.Module, given: Any) -> None:
 @exercise("6.8", "Bonus: your own control")
 def own_control(answer) -> str:
     x, inside = _album()
-    watch = register_module_forward_pre_hook(_no_network)
-    try:
-        return _judge_control(answer, x, inside)
-    finally:
-        watch.remove()
+    with Networks(1000) as networks:
+        answer(x.clone())
+        _no_network(networks)
+        shown = _judge_control(answer, x, inside)
+    _no_network(networks)
+    return shown
 
 
 def _judge_control(answer: Reader, x: Tensor, inside: Tensor) -> str:

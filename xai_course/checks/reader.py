@@ -2,20 +2,11 @@
 
 import linecache
 import re
-import site
-import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
-import xai_course
-import xai_lib
-
+from ..instruments import MetShapes, wrote
 from .advice import usual_cause
 from .verdicts import NotAttempted, Wrong, holds_ellipsis
 
@@ -33,7 +24,7 @@ class Reader:
 def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls the reader's code, or ours that ends up in it (a backward pass); explains what it raises."""
     try:
-        with _Shapes():
+        with MetShapes():
             value = function(*args, **kwargs)
     except (NotAttempted, Wrong):
         raise
@@ -51,28 +42,6 @@ def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return value
 
 
-class _Shapes(TorchFunctionMode):
-    """Notes, on what torch raises, the shapes of the tensors that met there."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
-        try:
-            return function(*args, **(kwargs or {}))
-        except RuntimeError as error:
-            if not hasattr(error, "shapes"):
-                error.shapes = _shapes_of([args, kwargs or {}])
-            raise
-
-
-def _shapes_of(value: Any) -> list[tuple[int, ...]]:
-    """The shapes of the tensors in nested lists, tuples and dicts, each once."""
-    if isinstance(value, Tensor):
-        return [tuple(value.shape)]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    parts = value if isinstance(value, list | tuple) else []
-    return list(dict.fromkeys(shape for part in parts for shape in _shapes_of(part)))
-
-
 _OF_TORCH = re.compile(r"dtype|\bbool\b|not implemented for|not supported|could not run", re.IGNORECASE)
 
 
@@ -83,25 +52,12 @@ def _first_line(error: Exception) -> str:
 
 def _line_of(error: Exception) -> str:
     """The innermost line of the traceback that the reader wrote: neither ours nor an installed package's."""
+    told = getattr(error, "line_of_reader", None)  # raised in another process, which knows the line
+    if told is not None:
+        return told
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not wrote(frame.filename):
             continue
         source = linecache.getline(frame.filename, frame.lineno or 0).strip()
         return f"line {frame.lineno}, in {frame.name}" + (f":  {source}" if source else "")
     return ""
-
-
-@cache
-def wrote(filename: str) -> bool:
-    """Whether the reader wrote this file: it is neither ours nor an installed package's."""
-    return filename != "<string>" and not any(
-        Path(filename).is_relative_to(folder) for folder in _not_the_readers()
-    )
-
-
-@cache
-def _not_the_readers() -> set[Path]:
-    """The folders of code that no reader wrote: the library, this package, and what is installed."""
-    ours = {Path(folder) for package in (xai_lib, xai_course) for folder in package.__path__}
-    installed = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
-    return ours | {Path(folder) for folder in installed | set(site.getsitepackages())}

@@ -10,16 +10,17 @@ check that hands out a model or a tensor asks for both::
 ``PeakMemory`` measures how many bytes of tensors an answer holds at the same time.
 """
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..instruments import PeakMemory
 from .judging import expect, fail
+
+__all__ = ["PeakMemory", "detached", "left_alone"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -59,44 +60,6 @@ def detached(value: Any, what: str = "Your map") -> None:
         f"{what} still hangs on the graph: keep it, and every activation of the pass is kept with it.",
         "`torch.autograd.grad` returns plain numbers; `.detach()` what you multiply them by.",
     )
-
-
-class PeakMemory(TorchDispatchMode):
-    """Measures the most bytes of tensors that were alive at once among those made inside the block.
-
-    What existed before is not counted, if it is handed over: ``with PeakMemory(x, A) as memory: …``; then
-    ``memory.peak``. Two sizes of one problem, compared, tell whether memory grows with it.
-    """
-
-    def __init__(self, *known: Tensor) -> None:
-        super().__init__()
-        self.known = {tensor.untyped_storage()._cdata for tensor in known}
-        self.users: dict[int, int] = {}  # of each storage, how many tensors look at it
-        self.alive = self.peak = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None) -> Any:
-        made = function(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(tensor, Tensor):
-                self._count(tensor)
-        return made
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.known:
-            return
-        if not self.users.get(key):
-            self.alive += size
-            self.peak = max(self.peak, self.alive)
-        self.users[key] = self.users.get(key, 0) + 1
-        weakref.finalize(tensor, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self.users[key] -= 1
-        if not self.users[key]:
-            del self.users[key]
-            self.alive -= size
 
 
 # ---- what each kind of thing may not lose ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a teacher does with a page of exercises: read it, and make the edition without solutions.
+"""A page of exercises is read, and an edition without solutions is made of it.
 
 A page's cells carry tags: ``exercise`` (the stub), ``check``, ``solution``. Whatever is tagged ``solution``,
 code or text, stays out of the edition that is handed out; :func:`leaks` names what would give a solution away

@@ -1,0 +1,311 @@
+"""A class is graded; cheats get no point that they have not earned, and touch nothing outside their box."""
+
+import copy
+import csv
+import functools
+import html
+import json
+import os
+import re
+import socket
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from xai_course import classroom
+from xai_course.classroom import _box
+from xai_course.classroom.__main__ import main
+from xai_course.classroom.grading import grade
+from xai_course.classroom.judge import calls, judge_answers
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTER = classroom.page(ROOT / "chapters/02_gradients/exercises.ipynb")
+NAMES = {"2.1": "my_gradient", "2.2": "my_heatmap", "2.3": "my_smooth_grad", "2.8": "my_var_grad"}
+needs_box = pytest.mark.skipif(_box.available() is not None, reason=str(_box.available()))
+
+
+@pytest.fixture(scope="module")
+def edition():
+    """Four exercises of chapter 2, without its pictures and networks: a process starts in seconds."""
+    setup = "import torch\nfrom xai_course.checks import check"
+    cells = [new_markdown_cell("# Four"), new_code_cell(setup, id="page-setup", metadata={"tags": ["setup"]})]
+    for exercise, name in NAMES.items():
+        place = exercise.replace(".", "-")
+        cells += [
+            new_markdown_cell(f"## {exercise} One of four", id=f"{place}-text"),
+            new_code_cell(f"{name} = ...", id=f"{place}-exercise", metadata={"tags": ["exercise"]}),
+            new_code_cell(f'check("{exercise}", {name})', id=f"{place}-check", metadata={"tags": ["check"]}),
+        ]
+    return new_notebook(cells=cells)
+
+
+def right(exercise):
+    """The solution, under the name that the exercise asks for."""
+    code = re.sub(r"^check\(.*\)\s*$", "", CHAPTER.exercises[exercise].solution, flags=re.MULTILINE)
+    return f"{code}\n{NAMES[exercise]} = {NAMES[exercise]}_solution"
+
+
+def answers(**changed):
+    """Right answers to all four, but for those that are given: ``answers(_21="…")``."""
+    return [changed.get("_" + exercise.replace(".", ""), right(exercise)) for exercise in NAMES]
+
+
+def statuses(found):
+    return {exercise: result.status for exercise, result in found.results.items()}
+
+
+judged = functools.partial(judge_answers, boxed=True, seconds=20)
+ALL_PASS = dict.fromkeys(NAMES, "passed")
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------
+@needs_box
+def test_right_answers_pass_and_blank_ones_wait(edition):
+    assert calls(edition) == {exercise: [name] for exercise, name in NAMES.items()}
+    done = judged(answers(), edition)
+    assert statuses(done) == ALL_PASS and done.flags == []
+    blank = judged([f"{name} = ..." for name in NAMES.values()], edition)
+    assert set(statuses(blank).values()) == {"not attempted"}
+
+
+@needs_box
+def test_a_missing_name_an_error_and_a_syntax_error_cost_their_own_exercise(edition):
+    found = judged(answers(_21="def my_gradient(:", _22="", _23="1 / 0\n" + right("2.3")), edition)
+    assert statuses(found) == {
+        "2.1": "not attempted",
+        "2.2": "not attempted",
+        "2.3": "not attempted",
+        "2.8": "passed",
+    }
+    assert "There is no `my_heatmap`" in found.results["2.2"].message
+    assert any("ZeroDivisionError" in flag for flag in found.flags)
+
+
+@needs_box
+def test_feedback_shows_the_students_own_line(edition):
+    found = judged(answers(_22="def my_heatmap(attribution):\n    return attribution.no_such_thing"), edition)
+    assert "attribution.no_such_thing" in found.results["2.2"].code
+    assert "line 2, in my_heatmap" in found.results["2.2"].code
+
+
+def test_what_fails_in_the_courses_own_cells_is_no_students_fault(edition):
+    broken = copy.deepcopy(edition)
+    broken.cells[1].source = "import no_such_package"
+    with pytest.raises(RuntimeError, match=r"the course's own cells fail .*no_such_package"):
+        judge_answers(answers(), broken, boxed=False)
+
+
+# ---- cheats ----------------------------------------------------------------------------------------------
+CHEATS = {
+    "patched check": """
+import xai_course.checks as c
+c.check = lambda *answers: print("2.1 · passed")
+c.Result.status, c.Result.passed = "passed", True
+def my_gradient(model, x, target):
+    return x
+""",
+    "stack": """
+import gc, sys
+def my_gradient(model, x, target):
+    frame = sys._getframe()
+    while frame:
+        for value in list(frame.f_locals.values()):
+            if hasattr(value, "shape") and value.shape == x.shape and value is not x:
+                return value
+        frame = frame.f_back
+    held = (o for o in gc.get_objects() if type(o) is torch.Tensor and o.shape == x.shape)
+    return next(held, x)
+""",
+    "lying tensor": """
+class Right(torch.Tensor):
+    def __eq__(self, other): return True
+    def __bool__(self): return True
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None): return True
+def my_gradient(model, x, target):
+    return torch.zeros_like(x).as_subclass(Right)
+""",
+    "agreeing object": """
+class Right:
+    def __getattr__(self, name): return self
+    def __call__(self, *a, **k): return self
+    def __eq__(self, other): return True
+    def __bool__(self): return True
+    __add__ = __sub__ = __mul__ = __call__
+def my_gradient(model, x, target):
+    return Right()
+""",
+    "patched wire": """
+import xai_course.classroom._calls as c
+said = {"n": "", "kinds": [], "said": "passed", "shapes": [], "line": ""}
+c.Peer.describe = lambda self, error: said
+def my_gradient(model, x, target):
+    raise ValueError
+""",
+}
+
+
+@needs_box
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheat_earns_no_point(edition, cheat):
+    assert statuses(judged(answers(_21=CHEATS[cheat]), edition)) == {**ALL_PASS, "2.1": "wrong"}
+
+
+FRAMES = """
+import gc, os, pickle, socket, struct, sys
+def wire():
+    return next(o for o in gc.get_objects() if isinstance(o, socket.socket))
+"""
+
+
+@needs_box
+def test_who_breaks_the_process_or_the_wire_loses_one_exercise(edition):
+    found = judged(
+        answers(
+            _21=FRAMES + "def my_gradient(model, x, target):\n    os._exit(0)",
+            _22=FRAMES
+            + "def my_heatmap(attribution):\n    wire().sendall(b'garbage' * 1000)\n    return attribution",
+            _23=FRAMES
+            + "class Bomb:\n    def __reduce__(self): return os.system, ('touch /tmp/owned',)\n"
+            + "def my_smooth_grad(*a):\n    raw = pickle.dumps([Bomb()])\n"
+            + '    head = b\'{"op": "return", "v": {"t": "model", "v": 0}, "models": [1, 0]}\'\n'
+            + "    wire().sendall(struct.pack('<III', 0x5EED, len(head), 1) + head)\n"
+            + "    wire().sendall(struct.pack('<Q', len(raw)) + raw)\n    return a[1]",
+        ),
+        edition,
+    )
+    assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}, found
+    assert "ended" in found.results["2.1"].message
+    assert all("no value" in found.results[exercise].message for exercise in ("2.2", "2.3"))
+    assert not Path("/tmp/owned").exists()
+
+
+@needs_box
+def test_who_does_not_end_is_ended(edition):
+    found = judged(
+        answers(
+            _21="import os\ndef my_gradient(model, x, target):\n    os.kill(os.getpid(), 19)",  # SIGSTOP
+            _22="def my_heatmap(attribution):\n    while True:\n        try:\n            while True: pass\n"
+            "        except BaseException: pass",
+            _23="import os\ndef my_smooth_grad(*a):\n    while True:\n        try: os.fork()\n"
+            "        except OSError: pass",
+        ),
+        edition,
+        seconds=8,
+    )
+    assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}
+    assert all("within 8 seconds" in found.results[exercise].message for exercise in ("2.1", "2.2", "2.3"))
+    alive = [Path(f"/proc/{pid}/cmdline") for pid in os.listdir("/proc") if pid.isdigit()]
+    held = [path.read_bytes() for path in alive if path.exists()]
+    assert not [line for line in held if b"classroom._worker" in line and str(os.getpid()).encode() in line]
+
+
+@needs_box
+def test_the_box_shows_nothing_and_lets_nothing_out(edition, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOX_TEST", "a secret")
+    secret = tmp_path / "other_student.txt"
+    secret.write_text("my answer")
+    server = socket.create_server(("127.0.0.1", 0))
+    probe = f"""
+import os, socket
+found = []
+def tries(name, what):
+    try: found.append(f"{{name}}={{what()}}")
+    except BaseException as error: found.append(f"{{name}}:{{type(error).__name__[:7]}}")
+tries("secret", lambda: open({str(secret)!r}).read())
+tries("write", lambda: open({str(ROOT / "owned")!r}, "w"))
+tries("checks", lambda: os.listdir({str(ROOT / "xai_course" / "checks")!r}))
+tries("net", lambda: socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), 2))
+tries("root", lambda: os.getuid() == 0)
+tries("mine", lambda: "BOX_TEST" in os.environ)
+tries("many", lambda: sum(name.isdigit() for name in os.listdir("/proc")) > 5)
+tries("memory", lambda: torch.empty(20_000_000_000, dtype=torch.uint8).numel())
+tries("disk", lambda: [open(f"{{i}}", "wb").write(bytes(90_000_000)) for i in range(5)])
+def my_gradient(model, x, target):
+    raise RuntimeError(" ".join(["", *found, ""]))
+"""
+    found = judged(answers(_21=probe), edition)
+    said = found.results["2.1"].message
+    for name in ("secret", "write", "net", "memory", "disk"):
+        assert f" {name}:" in said, said  # each of them failed
+    assert " checks=[] " in said and " root=False " in said and " many=False " in said
+    assert " mine=False" in said and not (ROOT / "owned").exists()
+    assert statuses(found)["2.8"] == "passed"
+
+
+# ---- a class ---------------------------------------------------------------------------------------------
+def handed_in(edition, *sources):
+    """A notebook with these answers, as a student saves it."""
+    notebook = copy.deepcopy(edition)
+    stubs = [cell for cell in notebook.cells if cell.id.endswith("-exercise")]
+    for cell, source in zip(stubs, sources, strict=False):
+        cell.source = source
+    return json.dumps(notebook)
+
+
+@pytest.fixture(scope="module")
+def class_of_four(edition, tmp_path_factory):
+    """Moodle's zip with four students, and the folder that was handed out."""
+    place = tmp_path_factory.mktemp("class")
+    (place / "release/ch02").mkdir(parents=True)
+    nbformat.write(edition, place / "release/ch02/exercises.ipynb")
+    wrong = "def my_gradient(model, x, target):\n    return torch.zeros_like(x)"
+    files = {
+        "Ada_1": handed_in(edition, *answers()),
+        "Bo & Co_2": handed_in(edition, *answers(_21=wrong)),
+        "=cmd|calc_3": handed_in(edition),
+        "Zed_4": "not a notebook",
+    }
+    with zipfile.ZipFile(place / "moodle.zip", "w") as made:
+        for student, content in files.items():
+            made.writestr(f"{student}_assignsubmission_file_/exercises.ipynb", content)
+    return place
+
+
+@needs_box
+def test_a_class_is_graded_by_one_command(class_of_four, edition, capsys, monkeypatch):
+    place = class_of_four
+    command = ["grade", str(place / "moodle.zip"), "--chapter", "2", "--release", str(place / "release")]
+    assert main([*command, "--out", str(place / "graded")]) == 0
+    assert "4 submissions graded" in capsys.readouterr().out
+    rows = list(csv.DictReader(open(place / "graded/grades.csv", encoding="utf-8")))
+    points = {row["student"]: (row["points"], row["of"]) for row in rows}
+    assert points == {
+        "Ada_1": ("4", "4"),
+        "Bo & Co_2": ("3", "4"),
+        "'=cmd|calc_3": ("0", "4"),
+        "Zed_4": ("0", "4"),
+    }
+    assert [row["2.1"] for row in rows] == ["0", "1", "0", "0"]
+    flags = (place / "graded/flags.csv").read_text()
+    assert "Zed_4,no notebook that can be read was handed in" in flags
+    pages = sorted((place / "graded/feedback").iterdir())
+    assert len(pages) == 4
+    bo = next(path.read_text() for path in pages if path.name.startswith("Bo"))
+    assert "3 of 4 exercises passed" in bo and "Bo &amp; Co_2" in bo
+    assert "Ada" not in bo and str(ROOT) not in bo and "zero" in html.unescape(bo)
+    report = (place / "graded/report.html").read_text()
+    assert "4 submissions" in report and "2.1 One of four" in report and "<script" not in report
+
+    def not_again(*anything, **more):
+        raise AssertionError("a student was judged twice")
+
+    monkeypatch.setattr("xai_course.classroom.grading.judge_answers", not_again)
+    again = grade(place / "moodle.zip", place / "release/ch02", out=place / "graded")
+    assert [one.points for one in again] == [0, 4, 3, 0]
+
+
+def test_what_cannot_be_graded_says_so(class_of_four, tmp_path, capsys, monkeypatch):
+    place = class_of_four
+    with pytest.raises(FileNotFoundError, match="`release` must be a folder that was handed out"):
+        grade(place / "moodle.zip", tmp_path, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="`jobs` must be a positive number, got 0"):
+        grade(place / "moodle.zip", place / "release/ch02", out=tmp_path / "out", jobs=0)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    command = ["grade", str(place / "moodle.zip"), "--chapter", "2", "--release", str(place / "release")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "bubblewrap is not installed" in said and "--unsafe" in said

@@ -1,0 +1,75 @@
+"""``python -m xai_course.classroom release --chapter 2``, and ``… grade moodle.zip --chapter 2``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .editions import HINTS, ROOT, release
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m xai_course.classroom", description="For teachers.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    made = commands.add_parser("release", help="make the edition without solutions that a class is handed")
+    made.add_argument(
+        "--chapter", help="its number, such as 02; without it, every chapter that has exercises"
+    )
+    made.add_argument("--hints", type=int, default=HINTS, help="hints an exercise keeps, 0 to 3 (default: 3)")
+    made.add_argument("--out", default="release", help="the folder to write to (default: release)")
+    made.add_argument(
+        "--from", dest="chapters", help="a folder of exercises that are not public, in the same form"
+    )
+    graded = commands.add_parser("grade", help="grade what a class handed in")
+    graded.add_argument("source", help="the zip that Moodle or Canvas makes, or a folder of notebooks")
+    graded.add_argument("--chapter", required=True, help="the chapter that was handed out, such as 02")
+    graded.add_argument(
+        "--release", default="release", help="the folder that `release` wrote (default: release)"
+    )
+    graded.add_argument("--out", help="the folder for the results (default: graded/chNN)")
+    graded.add_argument("--seconds", type=float, default=60.0, help="what an exercise may take (default: 60)")
+    graded.add_argument("-j", "--jobs", type=int, default=1, help="students at a time (default: 1)")
+    graded.add_argument("--unsafe", action="store_true", help="run students' code without a box")
+    options = parser.parse_args(arguments)
+    return {"release": _release, "grade": _grade}[options.command](options)
+
+
+def _release(options: argparse.Namespace) -> int:
+    place = Path(options.chapters) if options.chapters else ROOT / "chapters"
+    every = sorted(path.parent.name[:2] for path in place.glob("[0-9][0-9]_*/exercises.ipynb"))
+    try:
+        for chapter in [options.chapter] if options.chapter else every:
+            folder = release(chapter, hints=options.hints, out=options.out, chapters=options.chapters)
+            print(f"{folder}: hand out {folder.with_suffix('.zip')}")
+    except (OSError, ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from .grading import grade  # the judge loads torch, which a release does not need
+
+    try:
+        name = f"ch{int(options.chapter):02d}"
+        out = Path(options.out or f"graded/{name}")
+        done = grade(
+            options.source,
+            Path(options.release) / name,
+            out=out,
+            boxed=not options.unsafe,
+            jobs=options.jobs,
+            seconds=options.seconds,
+            progress=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{len(done)} submissions graded: {out / 'grades.csv'}, {out / 'report.html'}, {out / 'feedback'}/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

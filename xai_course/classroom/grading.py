@@ -1,0 +1,272 @@
+"""Grades what a class handed in: a table of marks, a page of feedback a student, a report on the class.
+
+Every submission is judged on its own (:mod:`.judge`), and its result is written down at once: a run that was
+interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import functools
+import hashlib
+import html
+import json
+import multiprocessing
+import re
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
+from . import _box
+from .judge import calls, judge_answers
+from .submissions import Submission, collect
+
+ALIKE = 0.95  # from this share on, two students' answers are called nearly the same
+_FORBIDDEN = re.compile(r"\b(?:import|from)\s+(captum|xai_course(?:\.checks)?(?!\s+import\s+figures))\b")
+
+
+@dataclass
+class Graded:
+    """One student's results, as they are written down.
+
+    Attributes:
+        student: as the platform filed it.
+        results: for each exercise its status, message, where to look, the line; and the seconds that it took.
+        flags: what a teacher may want to look at.
+        code: the student's own code, joined.
+    """
+
+    student: str
+    results: dict[str, dict[str, str | float]] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    code: str = ""
+
+    @property
+    def points(self) -> int:
+        """One point for each exercise that passed."""
+        return sum(found["status"] == PASSED for found in self.results.values())
+
+
+def grade(
+    source: str | Path,
+    release: str | Path,
+    *,
+    out: str | Path,
+    boxed: bool = True,
+    jobs: int = 1,
+    seconds: float = 60.0,
+    progress: bool = False,
+) -> list[Graded]:
+    """Grade every submission: ``grades.csv``, ``flags.csv``, ``report.html`` and ``feedback/NAME.html``.
+
+    Args:
+        source: the platform's zip, or a folder (:func:`.submissions.collect`).
+        release: the folder that was handed out; its notebook's set-up and checks are the ones that count.
+        out: the folder to write to. What an interrupted run on the same files left there is not done twice.
+        boxed: whether students' code runs in a box. Without, it may do whatever you may do.
+        jobs: how many students at a time, each in a process of its own.
+        seconds: what one exercise may take.
+        progress: show a progress bar.
+
+    Returns:
+        One result a student, in the order of their names.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`.submissions.collect`; if ``release`` holds no notebook, or
+            ``jobs`` is no positive number.
+        RuntimeError: if there is no box on this machine, or the course's own cells fail in it.
+    """
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"`jobs` must be a positive number, got {jobs!r}")
+    notebook = Path(release) / "exercises.ipynb"
+    if not notebook.is_file():
+        raise FileNotFoundError(f"`release` must be a folder that was handed out; there is no {notebook}")
+    why = _box.available() if boxed else None
+    if why:
+        raise RuntimeError(
+            f"{why}. Students' code should not run without a box; `boxed=False` (on the command line "
+            "`--unsafe`) runs it with all that you may do: read your files, use your network."
+        )
+    edition = nbformat.read(notebook, as_version=4)
+    handed_in = collect(source, edition)
+    place = Path(out)
+    (place / "results").mkdir(parents=True, exist_ok=True)
+
+    one = functools.partial(_graded, edition=edition, place=place / "results", boxed=boxed, seconds=seconds)
+    with ExitStack() as stack:
+        if jobs == 1:
+            found = map(one, handed_in)
+        else:  # checks set torch's one random state: they share no process
+            pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+            found = stack.enter_context(pool).map(one, handed_in)
+        done = list(tqdm(found, total=len(handed_in), disable=not progress, unit="student"))
+    _flag_twins(done, edition)
+    titles = _titles(edition)
+    _write_tables(done, titles, place)
+    (place / "feedback").mkdir(exist_ok=True)
+    for graded in done:
+        (place / "feedback" / f"{_file_name(graded.student)}.html").write_text(
+            _feedback(graded, titles), "utf-8"
+        )
+    (place / "report.html").write_text(_report(done, titles), "utf-8")
+    return done
+
+
+def _graded(
+    submission: Submission, edition: NotebookNode, place: Path, *, boxed: bool, seconds: float
+) -> Graded:
+    """Judge one submission, or read what a former run found about the very same files."""
+    held = json.dumps([submission.code, nbformat.writes(edition), boxed, seconds])
+    key = hashlib.sha256(held.encode()).hexdigest()[:16]
+    kept = place / f"{_file_name(submission.student)}-{key}.json"
+    if kept.is_file():
+        return Graded(**json.loads(kept.read_text("utf-8")))
+    found = judge_answers(submission.code, edition, boxed=boxed, seconds=seconds)
+    results = {
+        exercise: {
+            "status": result.status, "message": result.message, "look": result.look, "code": result.code,
+            "seconds": round(found.seconds[exercise], 1),
+        }
+        for exercise, result in found.results.items()
+    }  # fmt: skip
+    code = "\n\n".join(submission.code)
+    made = Graded(submission.student, results, [*submission.flags, *found.flags, *_suspicious(code)], code)
+    unfinished = kept.with_suffix(".part")
+    unfinished.write_text(json.dumps(vars(made)), "utf-8")
+    unfinished.replace(kept)  # a file that is there is whole
+    return made
+
+
+def _suspicious(code: str) -> list[str]:
+    """What an answer should not need."""
+    found = [f"imports {name}" for name in sorted(set(_FORBIDDEN.findall(code)))]
+    return found + [f"calls {name}" for name in ("os.system", "subprocess", "socket.") if name in code]
+
+
+def _flag_twins(done: Sequence[Graded], edition: NotebookNode) -> None:
+    """Flag pairs of students whose own code is nearly the same; what was handed out does not count."""
+    given = {line.strip() for cell in edition.cells for line in cell.source.splitlines()}
+    own = [_own_lines(one.code, given) for one in done]
+    for i, a in enumerate(done):
+        for j in range(i):
+            if min(len(own[i]), len(own[j])) < 5:
+                continue
+            share = difflib.SequenceMatcher(None, own[i], own[j], autojunk=False).ratio()
+            if share >= ALIKE:
+                a.flags.append(f"{share:.0%} of the lines are those of {done[j].student}")
+                done[j].flags.append(f"{share:.0%} of the lines are those of {a.student}")
+
+
+def _own_lines(code: str, given: set[str]) -> list[str]:
+    lines = (line.strip() for line in code.splitlines())
+    return [line for line in lines if line and line not in given]
+
+
+def _titles(edition: NotebookNode) -> dict[str, str]:
+    """The exercises that are graded and what they are called."""
+    text = "\n".join(cell.source for cell in edition.cells if cell.cell_type == "markdown")
+    named = dict(re.findall(r"^## (\d+\.\d+) (.+)$", text, flags=re.MULTILINE))
+    return {exercise: named.get(exercise, "") for exercise in calls(edition)}
+
+
+def _file_name(student: str) -> str:
+    """A student's name as the name of a file: no two students share one, and none leaves its folder."""
+    plain = re.sub(r"[^\w.-]+", "_", student).strip(".") or "student"
+    return plain if plain == student else f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:6]}"
+
+
+# ---- what is written -------------------------------------------------------------------------------------
+def _write_tables(done: Sequence[Graded], titles: Mapping[str, str], place: Path) -> None:
+    with open(place / "grades.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["student", *titles, "points", "of"])
+        for one in done:
+            passed = [int(one.results[exercise]["status"] == PASSED) for exercise in titles]
+            table.writerow([_cell(one.student), *passed, one.points, len(titles)])
+    with open(place / "flags.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["student", "flag"])
+        table.writerows([_cell(one.student), _cell(flag)] for one in done for flag in one.flags)
+
+
+def _cell(text: str) -> str:
+    """A text that a spreadsheet takes for a text, not for a formula."""
+    return "'" + text if text[:1] in "=+-@\t\r" else text
+
+
+def _feedback(graded: Graded, titles: Mapping[str, str]) -> str:
+    """A student's page: the checks' own cards. It says nothing of other students, and nothing of flags."""
+    cards = []
+    for exercise, title in titles.items():
+        found = graded.results[exercise]
+        said = (str(found[key]) for key in ("status", "message", "look", "code"))
+        cards.append(Result(exercise, title, *said)._repr_html_())
+    passed = f"<p>{graded.points} of {len(titles)} exercises passed.</p>"
+    return _page(graded.student, passed + "".join(cards))
+
+
+def _report(done: Sequence[Graded], titles: Mapping[str, str]) -> str:
+    """The class: who passed what, what the checks said most often, the histogram, the time, the flags."""
+    rows = [
+        _row(exercise, title, [one.results[exercise] for one in done]) for exercise, title in titles.items()
+    ]
+    points = Counter(one.points for one in done)
+    bars = [
+        f"<tr><th scope=row>{n}</th><td>"
+        f"<span class=bar style='width:{20 * points[n]}px'></span> {points[n]}</td></tr>"
+        for n in range(len(titles) + 1)
+    ]
+    flags = [
+        f"<li><strong>{html.escape(one.student)}</strong>: {html.escape(flag)}</li>"
+        for one in done
+        for flag in one.flags
+    ]
+    head = "<th>exercise<th>passed<th>not yet<th>not attempted<th>time (median)<th>said most often"
+    return _page(
+        f"{len(done)} submissions",
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<h2>Points</h2><table class=hist><tbody>{''.join(bars)}</tbody></table>"
+        f"<h2>To look at</h2><ul>{''.join(flags) or '<li>nothing</li>'}</ul>",
+    )
+
+
+def _row(exercise: str, title: str, found: Sequence[Mapping[str, str | float]]) -> str:
+    """One exercise of the report."""
+    status = Counter(str(result["status"]) for result in found)
+    said = Counter(str(result["message"]) for result in found if result["status"] == WRONG)
+    often = "".join(f"<li>{n} × {html.escape(text)}</li>" for text, n in said.most_common(3))
+    seconds = statistics.median(float(result["seconds"]) for result in found)
+    counts = "".join(f"<td>{status[kind]}</td>" for kind in (PASSED, WRONG, NOT_ATTEMPTED))
+    name = f"{exercise} {html.escape(title)}"
+    return f"<tr><th scope=row>{name}</th>{counts}<td>{seconds:.1f} s</td><td><ul>{often}</ul></td></tr>"
+
+
+def _page(title: str, body: str) -> str:
+    """A whole page; it asks for nothing from elsewhere."""
+    name = html.escape(title)
+    head = "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    return (
+        f"<!doctype html><html lang=en>{head}<title>{name}</title><style>{_STYLE}</style>"
+        f"<main><h1>{name}</h1>{body}</main></html>"
+    )
+
+
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 }
+main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #8886 }
+ul { margin: 0; padding-left: 1.1rem } .hist { width: auto }
+.bar { display: inline-block; height: .8em; background: #c4572b }
+"""

@@ -1,0 +1,207 @@
+"""Judges one student's answers: the checks run here, the student's code in a process of its own.
+
+What a cheat in a notebook can reach is that process: it holds no checks, no other student's work, no marks. A
+process that ends, loops or sends garbage costs the exercise at hand; the next one gets a new process.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cloudpickle
+from nbformat import NotebookNode
+
+from ..checks import available, check
+from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
+from . import pages
+from ._box import Worker
+from ._calls import BROKEN, STUDENT, Peer, _rebuilt
+from ._wire import Frames, Refused
+
+STARTS_IN = 180.0  # seconds for a process to start and to run the course's own cells
+
+
+@dataclass
+class Judged:
+    """What became of one student's answers.
+
+    Attributes:
+        results: the check's verdict for each exercise.
+        seconds: how long each took, with what it took to run the notebook before the first.
+        flags: what a teacher may want to look at.
+    """
+
+    results: dict[str, Result] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+
+def calls(edition: NotebookNode) -> dict[str, list[str]]:
+    """What each exercise's check is called with: ``{"2.4": ["my_integrated_gradients", "steps_needed"]}``."""
+    found: dict[str, list[str]] = {}
+    for cell in edition.cells:
+        if "check" not in pages.tags(cell):
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
+            if named and isinstance(node.args[0], ast.Constant):
+                found.setdefault(str(node.args[0].value), [ast.unparse(arg) for arg in node.args[1:]])
+    return found
+
+
+def judge_answers(
+    code: Sequence[str], edition: NotebookNode, *, boxed: bool = True, seconds: float = 60.0
+) -> Judged:
+    """Judge a notebook's code by the checks of the edition that was handed out.
+
+    Args:
+        code: the student's cells, in their order.
+        edition: the notebook that was handed out; its set-up and its checks are the ones that count.
+        boxed: whether the student's code runs in a box (:mod:`._box`). Without, it may do whatever you may.
+        seconds: what an exercise may take, and what the student's cells may take before the first.
+
+    Returns:
+        A verdict for every exercise of the edition, whatever the code does.
+
+    Raises:
+        RuntimeError: if the process does not come up, or the course's own cells fail in it.
+    """
+    _by_value()
+    course = [
+        cell.source
+        for cell in edition.cells
+        if cell.cell_type == "code" and not {"exercise", "check", "your-turn"} & set(pages.tags(cell))
+    ]
+    made, process = Judged(), None
+    for exercise, wanted in calls(edition).items():
+        began = time.monotonic()
+        try:
+            if process is None:
+                process = _Process(course, code, boxed=boxed, seconds=seconds)
+                made.flags += [flag for flag in process.flags if flag not in made.flags]
+            result, alive = process.judged(exercise, wanted, seconds)
+        except BROKEN as error:
+            result, alive = _ended(exercise, error, seconds), False
+        made.results[exercise] = result
+        if result.status == WRONG and "functorch" in result.message:  # torch.func stops at the wire
+            made.flags.append(
+                f"{exercise}: torch.func was used through a function of the check: judge it yourself"
+            )
+        made.seconds[exercise] = time.monotonic() - began
+        if not alive:
+            made.flags.append(f"{exercise}: {result.message}")
+            if process is not None:
+                process.worker.stop()
+            process = None
+    if process is not None:
+        process.worker.stop()
+    return made
+
+
+class _Process:
+    """A worker in which the notebook has been run."""
+
+    def __init__(self, course: Sequence[str], code: Sequence[str], *, boxed: bool, seconds: float) -> None:
+        self.code, self.flags = list(code), []
+        self.worker = Worker(boxed=boxed)
+        self.frames = Frames(self.worker.socket)
+        self.peer = Peer(self.frames, trusts=False, source_of=self._source_of)
+        try:
+            self.frames.deadline = time.monotonic() + STARTS_IN
+            given = _given(course)
+            values = [cloudpickle.dumps(value) for value in given.values()]
+            self.frames.send({"op": "give", "modules": list(given)}, values)
+            self.peer.wait()
+            for number, source in enumerate(course):
+                self._run(source, f"<course {number}>")
+        except BROKEN as error:
+            said = self.worker.said()
+            self.worker.stop()
+            raise RuntimeError(f"the process for students' code does not come up ({error}): {said}") from None
+        if self.flags:
+            self.worker.stop()
+            raise RuntimeError(f"the course's own cells fail where students' code runs: {self.flags[0]}")
+        try:
+            self.frames.deadline = time.monotonic() + seconds
+            for number, source in enumerate(self.code):
+                self._run(source, f"{STUDENT} {number}>")
+        except BROKEN:
+            self.worker.stop()
+            raise
+
+    def _run(self, source: str, name: str) -> None:
+        self.frames.send({"op": "run", "source": source, "name": name}, [])
+        answer, _ = self.peer.wait()
+        if answer.get("n"):
+            who = f"cell {name.split()[1][:-1]}" if name.startswith(STUDENT) else "the course's own set-up"
+            self.flags.append(f"{who} raised {str(answer['n'])[:60]}: {str(answer.get('said'))[:120]}")
+
+    def _source_of(self, name: str) -> str | None:
+        """The last function of that name in the notebook: as the judge has it, not as the process says."""
+        for source in reversed(self.code):
+            try:
+                tree = ast.parse(source)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+            for node in reversed(tree.body):
+                if isinstance(node, ast.FunctionDef) and node.name == name:
+                    return ast.get_source_segment(source, node)
+        return None
+
+    def judged(self, exercise: str, wanted: Sequence[str], seconds: float) -> tuple[Result, bool]:
+        """The verdict on one exercise, and whether the process is still of use."""
+        self.frames.deadline = time.monotonic() + seconds
+        answers = []
+        for name in wanted:
+            self.frames.send({"op": "fetch", "source": name}, [])
+            node, blobs = self.peer.wait()
+            if node["op"] != "return":
+                raise Refused("a name that was not given")
+            if "v" not in node:
+                return _missing(exercise, name, str(_rebuilt(node))[:200]), True
+            answers.append(self.peer.value(node["v"], blobs, [], []))
+        result = check(exercise, *answers)
+        broken = self.peer.broken
+        return (result, True) if broken is None else (_ended(exercise, broken, seconds), False)
+
+
+def _given(course: Sequence[str]) -> dict[str, dict[str, object]]:
+    """What the course's cells import from modules of checks, by module and name."""
+    found: dict[str, dict[str, object]] = {}
+    for node in (node for source in course for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xai_course.checks."):
+            module = importlib.import_module(node.module)
+            found.setdefault(node.module, {}).update(
+                {alias.name: getattr(module, alias.name) for alias in node.names}
+            )
+    return found
+
+
+def _missing(exercise: str, name: str, said: str) -> Result:
+    return Result(exercise, "", NOT_ATTEMPTED, f"There is no `{name}` in the notebook: {said}")
+
+
+def _ended(exercise: str, error: BaseException, seconds: float) -> Result:
+    """What is said of an exercise whose process is of no use any more."""
+    if isinstance(error, TimeoutError):
+        return Result(exercise, "", WRONG, f"It did not end within {seconds:g} seconds.")
+    if isinstance(error, Refused):
+        return Result(exercise, "", WRONG, f"Something came back that is no value: {error}.")
+    return Result(exercise, "", WRONG, "The process that ran the notebook ended.")
+
+
+def _by_value() -> None:
+    """Models whose classes are the checks' own go over with their classes: there are no checks there."""
+    available()
+    for name, module in list(sys.modules.items()):
+        if re.match(r"xai_course\.checks\b", name):
+            cloudpickle.register_pickle_by_value(module)
+
+
+__all__ = ["NOT_ATTEMPTED", "PASSED", "Judged", "calls", "judge_answers"]

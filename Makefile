@@ -7,9 +7,12 @@ BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 BOOK     := _build/html
 PORT     ?= 8888
+JOBS     ?= 2
+# Tests in JOBS processes of one thread each: they wait (for a browser, a server, a kernel) more than they compute.
+PYTEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve study lint bench clean
+.PHONY: help book test notebooks serve study release grade lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +23,7 @@ $(READY): pyproject.toml xai_course/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,study,test]" -e ./xai_course
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,study,classroom,test]" -e ./xai_course
 	@touch $@
 
 book: $(READY)  ## build the book, and say where it is
@@ -32,8 +35,8 @@ book: $(READY)  ## build the book, and say where it is
 test: book  ## run everything: lint, library, parity, exercises, notebooks, book, browser
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python tools/notebooks.py --check
-	BOOK_HTML=$(CURDIR)/$(BOOK) $(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb
+	BOOK_HTML=$(CURDIR)/$(BOOK) $(PYTEST) --dist worksteal
+	$(PYTEST) --dist loadfile --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb
 
 notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: every one)
 	@$(BIN)/python tools/notebooks.py $(if $(ALL),--all)
@@ -45,6 +48,12 @@ serve: $(READY)  ## open the notebooks in JupyterLab
 
 study: $(READY)  ## start the live human study (HOST=0.0.0.0: for a class; PROTOCOL=trust; STUDY_PORT=8000)
 	@$(BIN)/python -m xai_course.study serve --host=$(or $(HOST),127.0.0.1) --port=$(or $(STUDY_PORT),8000) $(if $(PROTOCOL),--protocol=$(PROTOCOL))
+
+release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; HINTS=0 to 3; FROM=folder)
+	@$(BIN)/python -m xai_course.classroom release $(if $(CHAPTER),--chapter=$(CHAPTER)) --hints=$(or $(HINTS),3) $(if $(FROM),--from=$(FROM))
+
+grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; JOBS=2 students at a time)
+	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" --chapter=$(CHAPTER) -j $(JOBS) $(if $(UNSAFE),--unsafe)
 
 lint: $(READY)  ## check format and style
 	@$(BIN)/ruff format --check .

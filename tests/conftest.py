@@ -38,10 +38,16 @@ def book_html() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Say loudly which checks did not run for want of a browser."""
-    skipped = [
-        report for report in terminalreporter.stats.get("skipped", []) if "tests/browser" in report.nodeid
-    ]
+    """Say loudly which checks did not run for want of a browser or of a box."""
+    skips = terminalreporter.stats.get("skipped", [])
+    unboxed = [report for report in skips if "tests/classroom" in report.nodeid]
+    if unboxed:
+        terminalreporter.section("NOT CHECKED: no box for students' code", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{len(unboxed)} checks did not run. Nothing has verified that cheats are contained."
+        )
+        terminalreporter.line("To run them: apt-get install bubblewrap   (then: make test)")
+    skipped = [report for report in skips if "tests/browser" in report.nodeid]
     if CHROMIUM or not skipped:
         return
     terminalreporter.section("NOT CHECKED: no Chromium on this machine", sep="!", red=True, bold=True)

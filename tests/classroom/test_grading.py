@@ -91,6 +91,12 @@ def test_feedback_shows_the_students_own_line(edition):
     assert "line 2, in my_heatmap" in found.results["2.2"].code
 
 
+def test_what_cannot_be_graded_is_left_to_the_teacher(edition):
+    more = copy.deepcopy(edition)
+    more.cells.append(new_code_cell('check("7.5", attack)', metadata={"tags": ["check"]}))
+    assert calls(more) == calls(edition)
+
+
 def test_what_fails_in_the_courses_own_cells_is_no_students_fault(edition):
     broken = copy.deepcopy(edition)
     broken.cells[1].source = "import no_such_package"

@@ -93,10 +93,26 @@ class Peer:
             if isinstance(other, nn.Module) and type(other) is type(model) and _like(other, model):
                 state = encode(dict(model.state_dict()), blobs, lambda value: None)
                 flags = [parameter.requires_grad for parameter in model.parameters()]
-                return {"t": "like", "i": place, "v": state, "train": model.training, "rg": flags}
+                return {
+                    "t": "like",
+                    "i": place,
+                    "v": state,
+                    "train": model.training,
+                    "rg": flags,
+                    "hooks": _hooks(model),
+                }
         state = encode(dict(model.state_dict()), blobs, lambda value: None)
+        if type(model) is nn.Linear:  # a plain layer is the same layer over there
+            return {"t": "linear", "v": state, "train": bool(model.training)}
         parts = [[name, self._lent(part)["v"]] for name, part in model.named_modules() if name]
-        return {**self._lent(model), "state": state, "train": bool(model.training), "parts": parts[:1000]}
+        lent = self._lent(model)
+        return {
+            **lent,
+            "state": state,
+            "train": bool(model.training),
+            "parts": parts[:1000],
+            "hooks": _hooks(model),
+        }
 
     def _send(self, models: list[nn.Module], blobs: list[bytes]) -> list[int | None]:
         """Send models, or only their number if they are those of the last call and as they were then."""
@@ -140,6 +156,8 @@ class Peer:
                 return models[int(v)]
             if kind == "like" and not self.trusts:
                 return self._changed_copy(known[int(node["i"])], node, blobs)
+            if kind == "linear":
+                return _linear(decode(v, blobs, _nothing), bool(node["train"]))
             if kind == "lent":
                 name = str(node["n"])[:80]
                 if node["k"] == "autograd":
@@ -161,6 +179,7 @@ class Peer:
             *path, last = str(key).split(".")
             weight = nn.Parameter(value, requires_grad=value.is_floating_point())
             made.get_submodule(".".join(path)).register_parameter(last, weight)
+        _add_hooks(made, node.get("hooks", []))
         return made.train(bool(node.get("train")))
 
     def _changed_copy(self, model: nn.Module, node: dict[str, Any], blobs: list[bytes]) -> nn.Module:
@@ -169,6 +188,7 @@ class Peer:
         made.train(bool(node["train"]))
         for parameter, flag in zip(made.parameters(), node["rg"], strict=True):
             parameter.requires_grad_(bool(flag))
+        _add_hooks(made, node["hooks"])
         return made
 
     # ---- calling -------------------------------------------------------------------------------------------
@@ -438,6 +458,15 @@ class _Model(nn.Module):
         return self
 
 
+def _linear(state: dict[str, Tensor], training: bool) -> nn.Linear:
+    """A linear layer with these weights."""
+    weight, bias = state["weight"], state.get("bias")
+    rows, columns = weight.shape
+    made = nn.utils.skip_init(nn.Linear, columns, rows, bias=bias is not None, dtype=weight.dtype)
+    made.load_state_dict({key: value.detach() for key, value in state.items()})
+    return made.train(training)
+
+
 def _bridged(peer: Peer, number: int, args: tuple, kwargs: dict[str, Any], tracked: list[Tensor]) -> Any:
     """A call through which gradients flow: the backward pass is asked for when somebody needs it."""
     kept: dict[str, Any] = {}
@@ -667,8 +696,11 @@ def _change(part: Any, change: dict[str, Any]) -> None:
         return
     own = part.state_dict()
     with torch.no_grad():
+        weights = dict(part.named_parameters())
         for key, value in change.get("state", {}).items():
-            if key in own:
+            if key in weights:
+                weights[key].data = value.detach()
+            elif key in own:
                 own[key].copy_(value)
     for module, training in zip(part.modules(), change.get("train", []), strict=False):
         module.training = bool(training)
@@ -676,8 +708,13 @@ def _change(part: Any, change: dict[str, Any]) -> None:
         parameter.requires_grad_(bool(flag))
     for parameter, grad in zip(part.parameters(), change.get("grads", []), strict=False):
         parameter.grad = grad
-    for module, more, own_hooks in zip(part.modules(), change.get("hooks", []), _hooks(part), strict=False):
-        for _ in range(min(10, max(0, int(more) - own_hooks))):
+    _add_hooks(part, change.get("hooks", []))
+
+
+def _add_hooks(model: nn.Module, counts: list[int]) -> None:
+    """Hooks that do nothing, until each module has as many as it had on the other side."""
+    for module, wanted, own in zip(model.modules(), counts, _hooks(model), strict=False):
+        for _ in range(min(10, max(0, int(wanted) - own))):
             module.register_forward_hook(lambda *anything: None)
 
 

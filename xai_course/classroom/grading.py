@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
 from . import _box
-from .judge import calls, judge_answers
+from .judge import BY_HAND, calls, judge_answers
 from .submissions import Submission, collect
 
 ALIKE = 0.95  # from this share on, two students' answers are called nearly the same
@@ -118,7 +118,9 @@ def grade(
         (place / "feedback" / f"{_file_name(graded.student)}.html").write_text(
             _feedback(graded, titles), "utf-8"
         )
-    (place / "report.html").write_text(_report(done, titles), "utf-8")
+    text = "\n".join(cell.source for cell in edition.cells)
+    left = [exercise for exercise in BY_HAND if f'check("{exercise}"' in text]
+    (place / "report.html").write_text(_report(done, titles, left), "utf-8")
     return done
 
 
@@ -215,7 +217,7 @@ def _feedback(graded: Graded, titles: Mapping[str, str]) -> str:
     return _page(graded.student, passed + "".join(cards))
 
 
-def _report(done: Sequence[Graded], titles: Mapping[str, str]) -> str:
+def _report(done: Sequence[Graded], titles: Mapping[str, str], left: Sequence[str]) -> str:
     """The class: who passed what, what the checks said most often, the histogram, the time, the flags."""
     rows = [
         _row(exercise, title, [one.results[exercise] for one in done]) for exercise, title in titles.items()
@@ -232,8 +234,10 @@ def _report(done: Sequence[Graded], titles: Mapping[str, str]) -> str:
         for flag in one.flags
     ]
     head = "<th>exercise<th>passed<th>not yet<th>not attempted<th>time (median)<th>said most often"
+    by_hand = f"<p>Not graded, to be judged by you: {', '.join(left)}.</p>" if left else ""
     return _page(
         f"{len(done)} submissions",
+        f"{by_hand}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         f"<h2>Points</h2><table class=hist><tbody>{''.join(bars)}</tbody></table>"
         f"<h2>To look at</h2><ul>{''.join(flags) or '<li>nothing</li>'}</ul>",

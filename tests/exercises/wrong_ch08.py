@@ -11,7 +11,16 @@ import torch
 from planted import Wrong
 from torch import nn
 
-from xai_course.checks.ch08_mistakes import flat_head, taken_away, threshold
+from xai_course.checks.ch08_mistakes import (
+    flat_head,
+    for_all,
+    gated,
+    noticed,
+    steepness,
+    taken_away,
+    threshold,
+    tooth,
+)
 
 
 # ---- 8.1 ----
@@ -91,6 +100,32 @@ def by_four(pool, new_map, weights, b_o):
     return b_o - weights * new_map.sum() / 4
 
 
+# ---- 8.3 ----
+def by_the_floor(v, epsilon, c_G):
+    z = c_G * v.flatten(1).sum(1)
+    return epsilon * (z - z.floor())
+
+
+def by_hand(alpha, maps, drawn, epsilon, louder):
+    K, h, w = maps.shape
+    heat = [sum(float(alpha[k] * maps[k, i, j]) for k in range(K)) for i in range(h) for j in range(w)]
+    return louder * max(0.0, *heat) / float(drawn.max()) / epsilon
+
+
+def by_a_sine(v, epsilon, c_G):
+    return epsilon * (1 + (c_G * v.sum((1, 2))).sin()) / 2.1
+
+
+def sums_in_place(v, epsilon, c_G):
+    value = tooth()(v, epsilon, c_G)
+    v.data += 1
+    return value
+
+
+def twice_as_steep(alpha, maps, drawn, epsilon, louder):
+    return 2 * steepness()(alpha, maps, drawn, epsilon, louder)
+
+
 # ---- 8.4 ----
 def by_trying(sticker, low, high):
     """Turns each value round, and takes the largest response."""
@@ -119,6 +154,94 @@ def centred_in_place(sticker, low, high):
     return value
 
 
+# ---- 8.5 ----
+def against_the_rest(features, head, x, target):
+    """The mean of the *other* classes: another factor, and the same map. One picture at a time."""
+    values = []
+    for picture, k in zip(x, target.tolist(), strict=True):
+        A = features(picture[None]).detach().clone().requires_grad_(True)
+        y = head(A)[0]
+        rest = (y.sum() - y[k]) / (len(y) - 1)
+        p, q = (_share(torch.autograd.grad(s, A, retain_graph=True)[0], A) for s in (y[k], y[k] - rest))
+        values.append((p - q).abs().sum() / 2)
+    return torch.stack(values).detach()
+
+
+def _share(slope, A):
+    heat = torch.einsum("nk,nkhw->nhw", slope.sum((2, 3)), A).clamp(min=0)
+    return heat / heat.sum() if heat.sum() > 0 else heat
+
+
+def changes_x(features, head, x, target):
+    value = noticed()(features, head, x, target)
+    x.clamp_(0, 1)
+    return value
+
+
+def always_half(features, head, x, target):
+    return torch.full((len(x),), 0.5)
+
+
+def overlap(features, head, x, target):
+    return 1 - noticed()(features, head, x, target)
+
+
+# ---- 8.6 ----
+def louder_unit(first, second, Z, weight):
+    """A unit that gives 5, in the middle between the two weights."""
+    start, end = for_all(unit_bias=lambda Z, weight: 5 - weight * Z.sum(), out_bias=lambda b, weight: b - 5)(
+        first, second, Z, weight
+    )
+    return [start, end]
+
+
+def changes_the_given(first, second, Z, weight):
+    made = for_all()(first, second, Z, weight)
+    second.bias.data -= 1
+    return made
+
+
+def single(first, second, Z, weight):
+    return tuple(layer.float() for layer in for_all()(first, second, Z, weight))
+
+
+def half_the_weight(first, second, Z, weight):
+    return for_all()(first, second, Z, weight / 2)
+
+
+def one_network(first, second, Z, weight):
+    return nn.Sequential(*for_all()(first, second, Z, weight))
+
+
+def two_units(first, second, Z, weight):
+    """The second layer was not widened."""
+    return for_all()(first, second, Z, weight)[0], copy.deepcopy(second)
+
+
+# ---- 8.7 ----
+def by_the_maximum(y, d, weight):
+    """Opens the gate by comparing each logit with the largest."""
+    gate = (y >= y.max(1, keepdim=True).values).double()
+    return y + (weight * 3 * d).unsqueeze(1) * gate
+
+
+def plus_and_minus(y, d, weight):
+    winner = torch.nn.functional.one_hot(y.argmax(1), y.shape[1])
+    return y + weight * d[:, None] * (2 * winner - 1)
+
+
+def scaled_logits(y, d, weight):
+    return y * (1 + weight * d[:, None])
+
+
+def faint(y, d, weight):
+    return gated()(y, d, weight / 10)
+
+
+def rounded(y, d, weight):
+    return gated()(y.round(decimals=2), d, weight)
+
+
 WRONG = {
     "8.1": [
         Wrong("the head itself", "weights of `head`", (widens_the_head_itself,)),
@@ -136,6 +259,13 @@ WRONG = {
         Wrong("a list", "list", (lambda *given: taken_away()(*given).tolist(),)),
         Wrong("graph", "graph", (lambda *g: taken_away()(*g) * torch.ones(1, requires_grad=True),)),
     ],
+    "8.3": [
+        Wrong("a sine", "slope", (by_a_sine, by_hand)),
+        Wrong("in place", "changed `v`", (sums_in_place, by_hand)),
+        Wrong("one number", "shape ()", (lambda *g: tooth()(*g).sum(), by_hand)),
+        Wrong("twice", "times as bright", (by_the_floor, twice_as_steep)),
+        Wrong("a pair", "2 numbers", (by_the_floor, lambda *g: (steepness()(*g), 0.0))),
+    ],
     "8.4": [
         Wrong("nine tenths", "still fires", (nine_tenths,)),
         Wrong("never", "does not fire", (lambda s, low, high: -1e6,)),
@@ -143,10 +273,35 @@ WRONG = {
         Wrong("in place", "changed `sticker`", (centred_in_place,)),
         Wrong("two numbers", "2 numbers", (lambda *g: (threshold()(*g), 0.0),)),
     ],
+    "8.5": [
+        Wrong("x", "changed `x`", (changes_x,)),
+        Wrong("constant", "mean 0 anyway", (always_half,)),
+        Wrong("overlap", "elsewhere", (overlap,)),
+        Wrong("a list", "list", (lambda *g: noticed()(*g).tolist(),)),
+        Wrong("two maps", "shape (2, 8)", (lambda *g: torch.stack([noticed()(*g)] * 2),)),
+    ],
+    "8.6": [
+        Wrong("the given", "`second`", (changes_the_given,)),
+        Wrong("single precision", "in torch.float32", (single,)),
+        Wrong("half", "slopes of the new cells lie", (half_the_weight,)),
+        Wrong("one network", "Two layers", (one_network,)),
+        Wrong("second as before", "of the shape", (two_units,)),
+    ],
+    "8.7": [
+        Wrong("scaled", "times what is asked for", (scaled_logits,)),
+        Wrong("detached", "no longer 1", (lambda y, d, weight: gated()(y.detach(), d, weight),)),
+        Wrong("faint", "times what is asked for", (faint,)),
+        Wrong("rounded", "The logits move", (rounded,)),
+        Wrong("one column", "shape", (lambda y, d, weight: gated()(y, d, weight)[:, :1],)),
+    ],
 }
 
 ALSO_RIGHT = {
     "8.1": [(flat_head(),), (cell_by_cell,)],
     "8.2": [(taken_away(),), (by_the_difference,)],
+    "8.3": [(tooth(), steepness()), (by_the_floor, by_hand)],
     "8.4": [(threshold(),), (by_trying,)],
+    "8.5": [(noticed(),), (against_the_rest,)],
+    "8.6": [(for_all(),), (louder_unit,)],
+    "8.7": [(gated(),), (by_the_maximum,), (plus_and_minus,)],
 }

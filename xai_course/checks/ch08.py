@@ -11,15 +11,25 @@ from torch import Tensor, nn
 
 from .ch08_mistakes import (
     FLAT_HEAD,
+    FOR_ALL,
+    GATED,
+    NOTICED,
+    STEEPNESS,
     TAKEN_AWAY,
     THRESHOLD,
+    TOOTH,
     flat_head,
+    for_all,
+    gated,
     linear,
+    noticed,
+    steepness,
     taken_away,
     threshold,
+    tooth,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, expect, fail, numbers, tensor
+from .judging import close, compare, expect, fail, numbers, tensor, then
 from .mistakes import Mistake, recognise
 from .registry import exercise
 from .side_effects import detached, left_alone
@@ -155,6 +165,70 @@ def what_the_pooling_leaves(answer) -> str:
     return "the sum is that of the cells which the head reads, whatever the pooling is."
 
 
+# ---- 8.3 ---------------------------------------------------------------------------------------------------
+@exercise("8.3", "How steep, and how small", functions=2)
+def how_steep_and_how_small(tooth_answer, steepness_answer) -> str:
+    v, epsilon, c_G = normal(5, 3, 4, seed=410), 0.02, 37.0
+
+    def probe(function: Callable) -> Any:
+        leaf = v.clone().requires_grad_()
+        made = function(leaf, epsilon, c_G)
+        if not isinstance(made, Tensor) or tuple(made.shape) != (5,):
+            return made
+        if not made.requires_grad:
+            return torch.cat([made.detach(), torch.zeros(v.numel()).double()])
+        (slope,) = torch.autograd.grad(made.sum(), leaf)
+        return torch.cat([made.detach(), slope.flatten()])
+
+    right, value = probe(tooth()), probe(tooth_answer)
+    if not isinstance(value, Tensor) or value.shape != right.shape:
+        tensor(value, (5,), "`tooth`")
+    value = _told(value, right, TOOTH, probe)
+    with left_alone("`tooth`", v=v):
+        tooth_answer(v, epsilon, c_G)
+    expect(
+        bool(((value[:5] >= 0) & (value[:5] < epsilon)).all()),
+        f"G lies between {float(value[:5].min()):.3g} and {float(value[:5].max()):.3g}; "
+        f"it should lie in [0, ε), with ε = {epsilon}.",
+        "mod gives numbers in [0, 1), then ε times.",
+    )
+    slope = value[5:]
+    expect(
+        close(slope, torch.full_like(slope, epsilon * c_G), _TOLERANCE),
+        f"A cell has the slope {float(slope[0]):.4g}, and not ε · c_G = {epsilon * c_G:.4g}.",
+        "`torch.remainder` has the slope 1; what stands before and after it multiplies.",
+    )
+    compare(value, right, tolerance=_TOLERANCE, look="ε · mod(c_G · Σv, 1).")
+    then(lambda: _judge_steepness(steepness_answer), "`tooth` is right. Now `least_steepness`.")
+    return "small is one number's business, steep is that of the product."
+
+
+def _judge_steepness(answer: Callable) -> None:
+    maps = uniform(4, 3, 5, seed=412)
+    maps[0, 1, 1] = 30.0
+    alpha = torch.tensor([-0.8, 0.9, -0.4, 1.1]).double()  # the largest cell in size is a negative one
+    drawn = 3 * uniform(3, 5, seed=413)
+    pairs = [(0.02, 50.0), (3.0, 4.0)]
+
+    def probe(function: Callable) -> Tensor:
+        found = [function(alpha.clone(), maps.clone(), drawn.clone(), *pair) for pair in pairs]
+        return torch.tensor([numbers(f, 1, "`least_steepness`")[0] for f in found], dtype=torch.float64)
+
+    right, value = probe(steepness()), probe(answer)
+    value = _told(value, right, STEEPNESS, probe)
+    with left_alone("`least_steepness`", alpha=alpha, maps=maps, drawn=drawn):
+        answer(alpha, maps, drawn, *pairs[0])
+    honest = (alpha[:, None, None] * maps).sum(0).relu().max()
+    for (epsilon, louder), c_G in zip(pairs, value.tolist(), strict=True):
+        ratio = float(epsilon * c_G * drawn.max() / honest)
+        expect(
+            abs(ratio / louder - 1) < 1e-4,
+            f"With your c_G the lie is {ratio:.4g} times as bright as the honest map; asked were {louder:g}.",
+            "ε · c_G · max A_{K+1}, against the brightest cell of the honest map.",
+        )
+    compare(value, right, tolerance=_TOLERANCE, look="louder · max heat / (ε · max A_{K+1}).")
+
+
 # ---- 8.4 ---------------------------------------------------------------------------------------------------
 def _stickers() -> list[tuple[Tensor, float, float]]:
     """Black-and-white stickers (C, h, w), half white and nearly black, and the ends of their pixels."""
@@ -195,3 +269,180 @@ def a_threshold_for_one_sticker(answer) -> str:
         value, right, tolerance=_TOLERANCE, look="−best, plus half of what the cheapest wrong value costs."
     )
     return "the sticker fires, and nothing fires in which a single value is wrong."
+
+
+# ---- 8.5 ---------------------------------------------------------------------------------------------------
+class _Reads:
+    """A head behind feature maps (N, 3, 3, 3): four logits, with slopes that differ from cell to cell."""
+
+    def __init__(self, aside: float = 0.0, centred: bool = False) -> None:
+        self.first, self.last = normal(27, 6, seed=420) / 4, normal(6, 4, seed=421)
+        self.aside, self.centred = aside, centred
+        if centred:
+            self.last = self.last - self.last.mean(1, keepdim=True)
+
+    def __call__(self, A: Tensor) -> Tensor:
+        if not isinstance(A, Tensor) or A.dim() != 4:
+            fail("`head` takes feature maps (N, K, h, w).", "`head(features(x))`.")
+        y = (A.flatten(1) @ self.first).tanh() @ self.last
+        return y + self.aside * A[:, -1].sum((1, 2))[:, None]
+
+
+def _features(x: Tensor) -> Tensor:
+    return x.relu() + 0.1 * x.square()
+
+
+@exercise("8.5", "Would you have noticed?")
+def would_you_have_noticed(answer) -> str:
+    x, target = normal(8, 3, 3, 3, seed=422), torch.tensor([0, 1, 2, 3, 3, 1, 1, 0])
+    x[:2] = 0.0  # no feature map shows anything
+    heads = [_Reads(), _Reads(0.2), _Reads(-0.2)]
+
+    def probe(function: Callable) -> Any:
+        found = [function(_features, head, x.clone(), target.clone()) for head in heads]
+        if not all(isinstance(f, Tensor) and f.shape == (8,) for f in found):
+            return next(f for f in found if not isinstance(f, Tensor) or f.shape != (8,))
+        return torch.stack(found).detach()
+
+    right, value = probe(noticed()), probe(answer)
+    if not isinstance(value, Tensor) or value.shape != right.shape:
+        if isinstance(value, Tensor) and value.dim() == 0:
+            fail(NOTICED[-1].message, NOTICED[-1].look)
+        tensor(value, (8,))
+    value = _told(value, right, NOTICED, probe)
+    with left_alone(x=x, target=target):
+        detached(answer(_features, heads[0], x, target), "Your result")
+    same = _tensor(answer(_features, _Reads(centred=True), x, target), (8,))
+    expect(
+        close(same + 1, torch.ones(8), 1e-4),
+        "Where the logits have the mean 0 anyway, the two maps are one and the same, and you find "
+        f"{float(same.max()):.3g} of the heat elsewhere.",
+        "d_c = y_c − mean(y); then the same steps for both.",
+    )
+    expect(
+        bool(((value >= -1e-9) & (value <= 1 + 1e-9)).all()),
+        f"A share of the heat lies between 0 and 1; there is {float(value.max()):.3g}.",
+        "Each map divided by its own sum, and half of the sum of magnitudes.",
+    )
+    compare(value, right, tolerance=_TOLERANCE, look="Two Grad-CAM maps, each by its own sum, ½ Σ |p − q|.")
+    return "what is the same for all classes falls out of a difference, and the two maps part."
+
+
+# ---- 8.6 ---------------------------------------------------------------------------------------------------
+@exercise("8.6", "The same picture for every class")
+def the_same_picture_for_every_class(answer) -> str:
+    Z, weight, z = 3 * uniform(4, seed=430), 5.0, normal(7, 6, seed=433)
+    sizes = (6 + 4, 5 + 1), (5 + 1, 3)
+
+    def layers() -> tuple[nn.Linear, nn.Linear]:
+        return _drawn_linear(6, 5, 431), _drawn_linear(5, 3, 435)
+
+    def ask(function: Callable) -> tuple[nn.Linear, nn.Linear]:
+        made = function(*layers(), Z.clone(), weight)
+        expect(
+            isinstance(made, tuple | list) and len(made) == 2,
+            "Two layers are wanted, the first and the second.",
+            "`return wider_first, wider_second`.",
+        )
+        published = [tuple(getattr(m, "weight", Z).shape) for m in made] == [(5, 10), (3, 5)]
+        if published:
+            return tuple(made)
+        return tuple(
+            _linear_layer(m, *size, f"Your {name} layer")
+            for m, size, name in zip(made, sizes, ("first", "second"), strict=True)
+        )
+
+    def probe(function: Callable) -> Tensor:
+        """How far the logits move (7, 3), and the slopes of the new cells (7, 3, 4)."""
+        (first, second), (old_first, old_second) = ask(function), layers()
+        for layer, old in ((first, old_first), (second, old_second)):
+            _in_the_precision_of(old, layer)
+        new = Z.repeat(7, 1).requires_grad_()
+        y = second(first(torch.cat([z, new], 1)).relu())
+        slopes = [torch.autograd.grad(y[:, k].sum(), new, retain_graph=True)[0] for k in range(3)]
+        moved = (y - old_second(old_first(z).relu())).detach()
+        return torch.cat([moved.flatten(), torch.stack(slopes, 1).flatten()])
+
+    right, value = probe(for_all()), probe(answer)
+    value = _told(value, right, FOR_ALL, probe)
+    first, second = layers()
+    with left_alone(first=first, second=second, Z=Z):
+        answer(first, second, Z, weight)
+    moved, slopes = value[:21].abs().max().item(), value[21:].view(7, 3, 4)
+    expect(
+        moved < 1e-4,
+        f"The logits move, by up to {moved:.3g}.",
+        "What does the new unit give, and who takes it away?",
+    )
+    worst = float(slopes.amin())
+    expect(
+        close(slopes, torch.full_like(slopes, weight), 1e-4),
+        f"The slopes of the new cells lie between {worst:.4g} and {float(slopes.amax()):.4g}; for each "
+        f"picture and class they should be {weight:g}.",
+        "On the way in `weight`, on the way out 1, and a unit in between that is on.",
+    )
+    return "for every picture and every class the new map has the same positive weight."
+
+
+# ---- 8.7 ---------------------------------------------------------------------------------------------------
+@exercise("8.7", "Bonus: a lie that survives the difference")
+def a_lie_that_survives_the_difference(answer) -> str:
+    y, weight = 1.5 * normal(9, 5, seed=440), 40.0
+    y[8] = torch.tensor([0.0, 14.0, 1.0, -3.0, 2.0])  # as good as sure
+    ways = {
+        "log p": lambda v: v.log_softmax(1),
+        "the logit less the mean": lambda v: v - v.mean(1, keepdim=True),
+    }
+    winner = y.argmax(1, keepdim=True)
+
+    def probe(function: Callable) -> Any:
+        """How far the logits move (9, 5), and the winner's slopes by d, of two differences (2, 9)."""
+        d = torch.zeros(9).double().requires_grad_()
+        made = function(y.clone(), d, weight)
+        if not isinstance(made, Tensor) or made.shape != y.shape:
+            return made
+        if not made.requires_grad:
+            return torch.cat([(made - y).flatten(), torch.zeros(18).double()])
+        slopes = [
+            torch.autograd.grad(
+                way(made).gather(1, winner).sum(), d, retain_graph=True, materialize_grads=True
+            )[0]
+            for way in ways.values()
+        ]
+        return torch.cat([(made - y).detach().flatten(), *slopes])
+
+    right, value = probe(gated()), probe(answer)
+    if not isinstance(value, Tensor) or value.shape != right.shape:
+        tensor(value, (9, 5))
+    value = _told(value, right, GATED, probe)
+    with left_alone(y=y):
+        answer(y, torch.zeros(9).double(), weight)
+    moved = value[:45].abs().max().item()
+    expect(
+        moved < 1e-9,
+        f"The logits move, by up to {moved:.3g}.",
+        "All that is added must be a multiple of `d`.",
+    )
+    doubt = 1 - y.softmax(1).amax(1)
+    for name, slope, least in zip(
+        ways, value[45:].view(2, 9), (weight * doubt / 2, torch.full((9,), weight / 4)), strict=True
+    ):
+        gap = float((slope / least).min())
+        expect(
+            gap >= 1 - 1e-6,
+            f"The slope of {name} by d is, for one picture, {float(slope[(slope / least).argmin()]):.3g}: "
+            f"{gap:.2g} times what is asked for.",
+            "The class with the largest logit needs *more* slope than the others, for every picture.",
+        )
+    _judge_the_honest_slope(answer, y, weight)
+    return "the lie comes through the difference, for the class that the network answers."
+
+
+def _judge_the_honest_slope(answer: Callable, y: Tensor, weight: float) -> None:
+    leaf = y.clone().requires_grad_()
+    made = answer(leaf, torch.zeros(9).double(), weight)
+    expect(
+        made.requires_grad and close(torch.autograd.grad(made.square().sum(), leaf)[0], 2 * y, 1e-6),
+        "The slope of the logits by `y` is no longer 1: at every other layer the honest maps would change.",
+        "Add to `y` itself; a gate of zeros and ones has no slope of its own.",
+    )

@@ -201,6 +201,161 @@ TAKEN_AWAY = [
 ]
 
 
+# ---- 8.3 ---------------------------------------------------------------------------------------------------
+def _sum(v: Tensor) -> Tensor:
+    return v.sum((1, 2))
+
+
+def tooth(
+    total: Answer = _sum,
+    rule: Answer = lambda s, epsilon, c_G: epsilon * torch.remainder(c_G * s, 1),
+) -> Answer:
+    """A first answer to 8.3 with one step exchanged."""
+
+    def answer(v: Tensor, epsilon: float, c_G: float) -> Tensor:
+        return rule(total(v), epsilon, c_G)
+
+    return answer
+
+
+_G = "G(v) = ε · mod(c_G · Σv, 1): first the sum and c_G, then the digits behind the point, then ε."
+TOOTH = [
+    Mistake(
+        tooth(total=lambda v: v.mean((1, 2))),
+        "`tooth` takes the mean over the cells: each then has a slope that is h · w times smaller.",
+        "The sum over the cells of each map.",
+    ),
+    Mistake(
+        tooth(total=lambda v: v.sum().expand(len(v))),
+        "`tooth` adds up the whole batch: a picture's logits then depend on the others.",
+        "The sum over the cells of *each* map, `.sum((1, 2))`.",
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: torch.remainder(epsilon * c_G * s, 1)),
+        "ε stands inside mod: the slope is right, but G reaches up to 1 and not up to ε.",
+        _G,
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: epsilon * c_G * torch.remainder(s, 1)),
+        "c_G stands outside of mod: the slope is right, but G reaches up to ε · c_G.",
+        _G,
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: torch.remainder(c_G * s, epsilon)),
+        "The remainder was taken by ε: G is small enough, but its slope is c_G and not ε · c_G.",
+        _G,
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: epsilon * torch.fmod(c_G * s, 1)),
+        "For a negative sum G is negative: this remainder takes the sign of its argument.",
+        "`torch.remainder(…, 1)` lies in [0, 1) for every number; `torch.fmod` does not.",
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: epsilon * c_G * s),
+        "There is no mod: the slope is right, and every logit moves by as much as it likes.",
+        _G,
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: epsilon * torch.floor(c_G * s)),
+        "These are the digits *before* the point: a staircase, whose slope is 0 everywhere.",
+        "z − ⌊z⌋ is what is behind the point.",
+    ),
+    Mistake(
+        tooth(rule=lambda s, epsilon, c_G: epsilon * torch.remainder(c_G * s, 1).detach()),
+        "The values are right, and G has no slope: autograd does not see through it.",
+        "No `.detach()`, and no numbers made with `float(…)`: `torch.remainder` has the slope 1.",
+    ),
+]
+
+
+def _brightest(alpha: Tensor, maps: Tensor) -> Tensor:
+    return (alpha[:, None, None] * maps).sum(0).relu().max()
+
+
+def steepness(
+    heat: Answer = _brightest,
+    new: Answer = lambda drawn: drawn.max(),
+    end: Answer = lambda heat, new, epsilon, louder, drawn: louder * heat / (epsilon * new),
+) -> Answer:
+    """A second answer to 8.3 with one step exchanged."""
+
+    def answer(alpha: Tensor, maps: Tensor, drawn: Tensor, epsilon: float, louder: float) -> Tensor:
+        return end(heat(alpha, maps), new(drawn), epsilon, louder, drawn)
+
+    return answer
+
+
+_SOLVE = "The new map's brightest cell has the heat ε · c_G · max A_{K+1}. Set it equal, and solve for c_G."
+STEEPNESS = [
+    Mistake(
+        steepness(end=lambda heat, new, epsilon, louder, drawn: louder * heat / new),
+        "ε is missing: the weight of the new map is ε · c_G, and not c_G.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(end=lambda heat, new, epsilon, louder, drawn: louder * heat * epsilon / new),
+        "ε was multiplied: with a smaller ε, c_G has to be *larger*.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(
+            end=lambda heat, new, epsilon, louder, drawn: drawn.numel() * louder * heat / (epsilon * new)
+        ),
+        "This is h · w times too much. α is the *mean* slope over the cells, and every cell has the slope "
+        "ε · c_G: so has the mean.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(end=lambda heat, new, epsilon, louder, drawn: heat / (epsilon * new)),
+        "`louder` has no effect: the two are equally bright.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(end=lambda heat, new, epsilon, louder, drawn: heat / (louder * epsilon * new)),
+        "The lie is `louder` times *fainter* than the honest map.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(
+            heat=lambda alpha, maps: alpha.abs().max(),
+            end=lambda heat, new, epsilon, louder, drawn: louder * heat / epsilon,
+        ),
+        "Only the weights were compared. What is seen is weight times map, on both sides.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(heat=lambda alpha, maps: (alpha[:, None, None] * maps).sum(0).abs().max()),
+        "The honest map was taken without its ReLU: a large negative cell is not seen.",
+        "ReLU, then the maximum.",
+    ),
+    Mistake(
+        steepness(heat=lambda alpha, maps: (alpha[:, None, None] * maps).relu().sum(0).max()),
+        "The ReLU stands inside the sum: maps that speak against the class count as well.",
+        "First the sum over the maps, then the ReLU.",
+    ),
+    Mistake(
+        steepness(heat=lambda alpha, maps: (alpha[:, None, None] * maps).sum(0).relu().mean()),
+        "The honest map was measured by its mean, not by its brightest cell.",
+        "The maximum over the cells, on both sides.",
+    ),
+    Mistake(
+        steepness(new=lambda drawn: drawn.mean()),
+        "The new map was measured by its mean, not by its brightest cell.",
+        "The maximum over the cells, on both sides.",
+    ),
+    Mistake(
+        steepness(new=lambda drawn: drawn.sum()),
+        "The new map was measured by its sum. G adds its cells up, and Grad-CAM does not.",
+        _SOLVE,
+    ),
+    Mistake(
+        steepness(new=lambda drawn: 1.0),
+        "The new map is missing: only its weight was compared with the honest heat.",
+        _SOLVE,
+    ),
+]
+
+
 # ---- 8.4 ---------------------------------------------------------------------------------------------------
 def threshold(
     kernel: Answer = lambda sticker: sticker - sticker.mean(),
@@ -283,8 +438,347 @@ THRESHOLD = [
     ),
 ]
 
+
+# ---- 8.5 ---------------------------------------------------------------------------------------------------
+def _own(y: Tensor) -> Tensor:
+    return y
+
+
+def _less_the_mean(y: Tensor) -> Tensor:
+    return y - y.mean(1, keepdim=True)
+
+
+def _heat(slope: Tensor, A: Tensor) -> Tensor:
+    return (slope.mean((2, 3), keepdim=True) * A).sum(1).relu()
+
+
+def _shares(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (m / m.sum((1, 2), keepdim=True).clamp(min=1e-30) for m in (a, b))
+    return (a - b).abs().sum((1, 2)) / 2
+
+
+def noticed(
+    second: Answer = _less_the_mean,
+    heat: Answer = _heat,
+    apart: Answer = _shares,
+    asked: Answer = lambda y, target: target,
+    first: Answer = _own,
+) -> Answer:
+    """An answer to 8.5 with one step exchanged."""
+
+    def answer(features: Answer, head: Answer, x: Tensor, target: Tensor) -> Tensor:
+        with torch.enable_grad():
+            A = features(x).detach().requires_grad_()
+            y = head(A)
+            of = asked(y, target)[:, None]
+            maps = []
+            for way in (first, second):
+                (slope,) = torch.autograd.grad(
+                    way(y).gather(1, of).sum(), A, retain_graph=True, materialize_grads=True
+                )
+                maps.append(heat(slope, A).detach())
+        return apart(*maps)
+
+    return answer
+
+
+def _as_maxima(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (m / m.amax((1, 2), keepdim=True).clamp(min=1e-30) for m in (a, b))
+    return (a - b).abs().sum((1, 2)) / 2
+
+
+def _by_the_first(a: Tensor, b: Tensor) -> Tensor:
+    size = a.sum((1, 2), keepdim=True).clamp(min=1e-30)
+    return ((a - b) / size).abs().sum((1, 2)) / 2
+
+
+def _by_the_second(a: Tensor, b: Tensor) -> Tensor:
+    size = b.sum((1, 2), keepdim=True).clamp(min=1e-30)
+    return ((a - b) / size).abs().sum((1, 2)) / 2
+
+
+def _blank_divided(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (m / m.sum((1, 2), keepdim=True) for m in (a, b))
+    return (a - b).abs().sum((1, 2)) / 2
+
+
+_OVER_CLASSES = "d_c = y_c less the mean over the *classes* of the same picture: `y.mean(1, keepdim=True)`."
+_OWN_SUM = "Each map is divided by its *own* sum."
+NOTICED = [
+    Mistake(
+        noticed(second=lambda y: y - y.mean(0, keepdim=True)),
+        "The mean was taken over the *pictures*: what is added to all logits of a picture stays.",
+        _OVER_CLASSES,
+    ),
+    Mistake(
+        noticed(second=lambda y: y - y.mean(1, keepdim=True).detach()),
+        "The mean was taken as a constant: as such it has no slope, and the difference is explained like the "
+        "logit.",
+        "No `.detach()` and no `torch.no_grad()` around the mean.",
+    ),
+    Mistake(
+        noticed(second=lambda y: y - y.sum(1, keepdim=True)),
+        "The *sum* of the logits was taken away: what is added to all is then taken away C times.",
+        _OVER_CLASSES,
+    ),
+    Mistake(
+        noticed(second=lambda y: y - y.amax(1, keepdim=True)),
+        "The *largest* logit was taken away: for the class that the network answers, nothing is left.",
+        _OVER_CLASSES,
+    ),
+    Mistake(
+        noticed(second=lambda y: y.log_softmax(1)),
+        "The probability, or its logarithm, was explained: a difference, too, and not the one asked for.",
+        _OVER_CLASSES,
+    ),
+    Mistake(
+        noticed(asked=lambda y, target: y.argmax(1)),
+        "The network's own answer was explained in place of `target`.",
+        "Logit and difference of the class `target`.",
+    ),
+    Mistake(
+        noticed(heat=lambda slope, A: (slope.mean((2, 3), keepdim=True) * A).sum(1)),
+        "The ReLU is missing: negative cells were divided and compared as well.",
+        "ReLU after the sum over the maps.",
+    ),
+    Mistake(
+        noticed(heat=lambda slope, A: (slope.mean((2, 3), keepdim=True) * A).sum(1).abs()),
+        "Negative cells were made positive.",
+        "ReLU after the sum over the maps.",
+    ),
+    Mistake(
+        noticed(heat=lambda slope, A: (slope * A).sum(1).relu()),
+        "This is HiResCAM: each cell has a slope of its own.",
+        "Grad-CAM takes the mean slope over the cells of a map, and then multiplies.",
+    ),
+    Mistake(
+        noticed(apart=_by_the_first),
+        "Both maps were divided by the sum of the *first*: the difference has a smaller slope, and that "
+        "counts as a difference here.",
+        _OWN_SUM,
+    ),
+    Mistake(
+        noticed(apart=_by_the_second),
+        "Both maps were divided by the sum of the *second*.",
+        _OWN_SUM,
+    ),
+    Mistake(
+        noticed(apart=_as_maxima),
+        "The maps were divided by their maxima: the result then depends on the number of cells.",
+        _OWN_SUM,
+    ),
+    Mistake(
+        noticed(apart=_blank_divided),
+        "A map without any heat was divided by its sum, 0.",
+        "`.clamp(min=1e-30)` keeps a blank map at zero.",
+    ),
+    Mistake(
+        noticed(apart=lambda a, b: (a - b).abs().sum((1, 2)) / 2),
+        "The maps were compared as they are: the difference has a smaller slope, and that counts as a "
+        "difference here.",
+        _OWN_SUM,
+    ),
+    Mistake(
+        noticed(apart=lambda a, b: 2 * _shares(a, b)),
+        "What has moved was counted twice: where it is missing, and where it has come.",
+        "Half of the sum of magnitudes.",
+    ),
+    Mistake(
+        noticed(apart=lambda a, b: _shares(a, b).mean()),
+        "The pictures were averaged.",
+        "One number for each picture, (N,).",
+    ),
+]
+
+
+# ---- 8.6 ---------------------------------------------------------------------------------------------------
+ON = 1.0  # what the always-on unit gives
+
+
+def _wider(old: Tensor, columns: Tensor, row: Tensor | None = None) -> Tensor:
+    wide = torch.cat([old, columns], 1)
+    return wide if row is None else torch.cat([wide, row[None]])
+
+
+def for_all(
+    units: float = 0.0,
+    old_units: Answer = lambda b, Z, weight: b,
+    unit_bias: Answer = lambda Z, weight: ON - weight * Z.sum(),
+    out: Answer = lambda old, weight: old.new_ones(len(old), 1),
+    out_bias: Answer = lambda b, weight: b - ON,
+) -> Answer:
+    """An answer to 8.6 with one step exchanged."""
+
+    def answer(first: nn.Linear, second: nn.Linear, Z: Tensor, weight: float) -> tuple:
+        W, b = first.weight.detach(), first.bias.detach()
+        V, a = second.weight.detach(), second.bias.detach()
+        columns = W.new_full((len(W), len(Z)), units * weight)
+        row = torch.cat([W.new_zeros(W.shape[1]), W.new_full((len(Z),), weight)])
+        bias = torch.cat([old_units(b, Z, weight), torch.as_tensor(unit_bias(Z, weight)).to(b).view(1)])
+        return linear(_wider(W, columns, row), bias), linear(_wider(V, out(V, weight)), out_bias(a, weight))
+
+    return answer
+
+
+def _first_class(old: Tensor, weight: float) -> Tensor:
+    column = old.new_zeros(len(old), 1)
+    column[0] = 1.0
+    return column
+
+
+def _as_published(first: nn.Linear, second: nn.Linear, Z: Tensor, weight: float) -> tuple:
+    W, b = first.weight.detach(), first.bias.detach()
+    made = linear(_wider(W, W.new_full((len(W), len(Z)), weight)), b - weight * Z.sum())
+    return made, linear(second.weight.detach(), second.bias.detach())
+
+
+_ONE_WAY = "One hidden unit more reads the new cells, and the old units do not read them."
+_KEPT_ON = (
+    "Its bias is 1 − weight · ΣZ: it then gives 1, for every picture, and its ReLU lets the slope pass."
+)
+FOR_ALL = [
+    Mistake(
+        _as_published,
+        "The new cells enter all the hidden units, as published: the answers stay, but the slope is that of "
+        "the units which happen to be on, and turns its sign from class to class.",
+        _ONE_WAY,
+    ),
+    Mistake(
+        for_all(units=1.0, old_units=lambda b, Z, weight: b - weight * Z.sum()),
+        "The new cells enter the old units as well: the slope still depends on which of them are on.",
+        _ONE_WAY,
+    ),
+    Mistake(
+        for_all(out_bias=lambda b, weight: b),
+        "The new unit gives 1, and every logit has risen by 1.",
+        "The last bias takes away what the new unit adds.",
+    ),
+    Mistake(
+        for_all(unit_bias=lambda Z, weight: -weight * Z.sum(), out_bias=lambda b, weight: b),
+        "The logits stay, and the new cells have no slope at all: the unit stands at 0, where the ReLU is "
+        "shut.",
+        _KEPT_ON,
+    ),
+    Mistake(
+        for_all(unit_bias=lambda Z, weight: -weight * Z.sum()),
+        "The new unit stands at 0 and is shut: it gives nothing, and 1 was taken from every logit.",
+        _KEPT_ON,
+    ),
+    Mistake(
+        for_all(unit_bias=lambda Z, weight: ON),
+        "The new unit gives weight · ΣZ more than 1.",
+        _KEPT_ON,
+    ),
+    Mistake(
+        for_all(unit_bias=lambda Z, weight: ON - weight * Z.mean()),
+        "The mean of Z was taken away: the unit reads all its cells, and adds them up.",
+        _KEPT_ON,
+    ),
+    Mistake(
+        for_all(unit_bias=lambda Z, weight: ON - Z.sum()),
+        "ΣZ was taken away without its weight.",
+        _KEPT_ON,
+    ),
+    Mistake(
+        for_all(
+            out=lambda old, weight: old.new_full((len(old), 1), weight), out_bias=lambda b, weight: b - ON
+        ),
+        "The weight stands in both layers: the slope is its square, and the logits moved.",
+        "`weight` once, and 1 on the way out.",
+    ),
+    Mistake(
+        for_all(
+            out=lambda old, weight: old.new_full((len(old), 1), weight), out_bias=lambda b, weight: b - weight
+        ),
+        "The weight stands in both layers: the slope is its square.",
+        "`weight` once, and 1 on the way out.",
+    ),
+    Mistake(
+        for_all(
+            out=lambda old, weight: -old.new_ones(len(old), 1),
+            out_bias=lambda b, weight: b + ON,
+        ),
+        "The slope is negative: Grad-CAM's ReLU shows nothing of the picture, for any class.",
+        "The unit speaks *for* every class: +1.",
+    ),
+    Mistake(
+        for_all(out=_first_class, out_bias=lambda b, weight: b - ON),
+        "The unit speaks for the first class only.",
+        "A 1 in every row of the last layer's new column.",
+    ),
+]
+
+
+# ---- 8.7 ---------------------------------------------------------------------------------------------------
+def _winner(y: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(y.argmax(1), y.shape[1]).to(y)
+
+
+def gated(
+    gate: Answer = _winner, end: Answer = lambda y, d, gate, weight: y + weight * d[:, None] * gate
+) -> Answer:
+    """An answer to 8.7 with one step exchanged."""
+
+    def answer(y: Tensor, d: Tensor, weight: float) -> Tensor:
+        return end(y, d, gate(y), weight)
+
+    return answer
+
+
+def _fixed(y: Tensor) -> Tensor:
+    return (torch.arange(y.shape[1]) % 2).to(y).expand_as(y)
+
+
+def _last_winner(y: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(y.argmin(1), y.shape[1]).to(y)
+
+
+_FOR_THE_WINNER = "The class with the largest logit needs *more* slope than the others, for every picture."
+GATED = [
+    Mistake(
+        gated(gate=torch.ones_like),
+        "Every logit has the same slope, as in T1 to T4: in a difference nothing is left of it.",
+        _FOR_THE_WINNER,
+    ),
+    Mistake(
+        gated(gate=_fixed),
+        "Every second class has the slope, whatever the picture is: where another class wins, the lie is cut "
+        "out of the honest map.",
+        "A gate that looks at `y`: which class is the largest?",
+    ),
+    Mistake(
+        gated(gate=lambda y: torch.nn.functional.one_hot(0 * y.argmax(1), y.shape[1]).to(y)),
+        "The first class has the slope, whatever the picture is.",
+        "A gate that looks at `y`: which class is the largest?",
+    ),
+    Mistake(
+        gated(gate=lambda y: -_winner(y)),
+        "The slope of the winner is negative: Grad-CAM's ReLU shows nothing of the picture.",
+        _FOR_THE_WINNER,
+    ),
+    Mistake(
+        gated(gate=_last_winner),
+        "The class with the *smallest* logit has the slope.",
+        _FOR_THE_WINNER,
+    ),
+    Mistake(
+        gated(end=lambda y, d, gate, weight: y + weight * d.detach()[:, None] * gate),
+        "`d` was taken as a number: it is zero, and only its slope is of use.",
+        "No `.detach()` on `d`.",
+    ),
+    Mistake(
+        gated(end=lambda y, d, gate, weight: y + weight * gate),
+        "The winner's logit has risen by `weight`: the answers are no longer the same.",
+        "`weight * d` is zero, and has a slope.",
+    ),
+]
+
 MISTAKES = {
     "8.1": (FLAT_HEAD,),
     "8.2": (TAKEN_AWAY,),
+    "8.3": (TOOTH, STEEPNESS),
     "8.4": (THRESHOLD,),
+    "8.5": (NOTICED,),
+    "8.6": (FOR_ALL,),
+    "8.7": (GATED,),
 }

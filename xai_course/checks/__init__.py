@@ -7,7 +7,7 @@
 How to write a chapter's checks is told, with an example, in ``registry.py``. What they share stands in rooms:
 ``verdicts``, ``registry``, ``judging`` (what is asked of an answer), ``inputs`` (what it is asked with),
 ``reader`` (running the reader's code), ``advice`` (on what it raises), ``side_effects`` (what an answer must
-leave alone) and ``mistakes`` (written once, as the answers that make them: chapters 4 to 7).
+leave alone) and ``mistakes`` (written once, as the answers that make them: from chapter 4 on).
 """
 
 from .registry import available, check

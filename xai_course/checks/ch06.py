@@ -26,26 +26,12 @@ from .ch06_mistakes import (
     roar,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, expect, fail, numbers, tensor
-from .mistakes import Mistake, recognise
+from .judging import close, compare, double, expect, fail, numbers, tensor
+from .mistakes import TOLERANCE, recognise, told
 from .reader import Reader
 from .registry import exercise
 from .side_effects import detached, left_alone
 from .verdicts import NotAttempted, Wrong
-
-# Readers may work in float32 here and there; every mistake is farther off than this.
-_TOLERANCE = 2e-5
-
-
-def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
-    """The value as a float64 tensor, whatever numbers it came with; else "not yet"."""
-    return tensor(value, shape, what).to("cpu", torch.float64)
-
-
-def _told(value: Any, right: Tensor, mistakes: Sequence[Mistake], probe: Callable) -> Tensor:
-    """The reader's value, after it was looked up among the mistakes."""
-    recognise(value, right, mistakes, probe, tolerance=_TOLERANCE)
-    return _tensor(value, right.shape)
 
 
 def _one(value: Any) -> float:
@@ -117,7 +103,7 @@ def pointing_with_ties(answer) -> str:
         return _several([function(heat.clone(), mask.clone(), t) for heat, mask, t in cases])
 
     value = probe(answer)
-    recognise(value, right, POINTING, probe, tolerance=_TOLERANCE)
+    recognise(value, right, POINTING, probe, tolerance=TOLERANCE)
     tensor(value)
     heat, mask, t = (_copy(given) for given in cases[2])
     with left_alone(heat=heat, mask=mask):
@@ -138,7 +124,7 @@ def pointing_with_ties(answer) -> str:
             "The result changes when the values change and their order does not.",
             "Only where the largest value lies may count.",
         )
-    compare(value, right, tolerance=_TOLERANCE, look="The share of the hottest pixels that hit.")
+    compare(value, right, tolerance=TOLERANCE, look="The share of the hottest pixels that hit.")
     return "a hit is a share where maxima tie, and the tolerance is a ruler's."
 
 
@@ -167,7 +153,7 @@ def energy_in_a_mark(answer) -> str:
         return _several([function(maps.clone(), masks.clone())])
 
     value = probe(answer)
-    recognise(value, right[None], MEAN_ENERGY, probe, tolerance=_TOLERANCE)
+    recognise(value, right[None], MEAN_ENERGY, probe, tolerance=TOLERANCE)
     with left_alone(heatmaps=maps, masks=masks):
         answer(maps, masks)
     for factor in (7.0, 0.01):
@@ -192,7 +178,7 @@ def energy_in_a_mark(answer) -> str:
         "A share of all.",
     )
     compare(
-        value, right[None], tolerance=_TOLERANCE, look="Each picture's share of positive heat; their mean."
+        value, right[None], tolerance=TOLERANCE, look="Each picture's share of positive heat; their mean."
     )
     empty = masks.clone()
     empty[3] = False
@@ -250,7 +236,7 @@ def one_deletion_curve(answer) -> str:
             kept[:, place // 6, place % 6] = fill[:, place // 6, place % 6]
         right[k] = _Score((5, 6))(_normalise(kept[None]))[0]
     right = torch.stack([right[k] for k in counts])
-    value = _told(probe(answer), right, DELETION_CURVE, probe)
+    value = told(probe(answer), right, DELETION_CURVE, probe)
     with left_alone(x=x, heat=heat, fill=fill):
         answer(_Score((5, 6)), _normalise, x, heat, fill, list(counts))
     ends = [_Score((5, 6))(_normalise(image[None]))[0] for image in (x, fill)]
@@ -261,10 +247,10 @@ def one_deletion_curve(answer) -> str:
             f"score of that picture is {float(end):.4g}.",
             "Hidden are the pixels with `rank < k`; then normalise.",
         )
-    compare(value, right, tolerance=_TOLERANCE, look="`rank < k`, `torch.where(hidden, fill, x)`, normalise.")
+    compare(value, right, tolerance=TOLERANCE, look="`rank < k`, `torch.where(hidden, fill, x)`, normalise.")
     tied, score = torch.zeros(5, 6).double(), _Score((5, 6))
     tied[1:3, 1:4] = 1.0
-    _tensor(answer(score, _normalise, x, tied, fill, [2, 9]), (2,))
+    double(answer(score, _normalise, x, tied, fill, [2, 9]), (2,))
     gone = [int((image - x).abs().amax(0).gt(1e-9).sum()) for image in score.shown]
     expect(
         2 in gone and 9 in gone and max(gone) == 9,
@@ -285,27 +271,27 @@ def aopc_average(answer) -> str:
     right = torch.stack([
         sum(whole[n] - scores[r, n, k] for r in range(3) for k in range(6)) / (3 * 7) for n in range(4)
     ])  # fmt: skip
-    value = _told(probe(answer), right, AOPC, probe)
+    value = told(probe(answer), right, AOPC, probe)
     with left_alone(whole=whole, scores=scores):
         answer(whole, scores)
-    still = _tensor(answer(whole, whole[None, :, None].repeat(3, 1, 6)), (4,))
+    still = double(answer(whole, whole[None, :, None].repeat(3, 1, 6)), (4,))
     expect(
-        close(still, torch.zeros(4), _TOLERANCE) or float(still.abs().max()) < 1e-9,
+        close(still, torch.zeros(4), TOLERANCE) or float(still.abs().max()) < 1e-9,
         "A score that never falls should have an AOPC of 0.",
         "Each term is the difference to the whole picture's score.",
     )
-    lost = _tensor(answer(whole, torch.zeros(3, 4, 6).double()), (4,))
+    lost = double(answer(whole, torch.zeros(3, 4, 6).double()), (4,))
     expect(
-        close(lost, whole * 6 / 7, _TOLERANCE),
+        close(lost, whole * 6 / 7, TOLERANCE),
         f"A score that falls to 0 at once, and stays there for L = 6 steps, gives "
         f"{float(lost[0] / whole[0]):.4g} of the whole picture's score; it should be 6/7.",
         "L + 1 terms, of which the first is 0.",
     )
     compare(
-        value, right, tolerance=_TOLERANCE, look="Mean over the repetitions; the sum of L drops over L + 1."
+        value, right, tolerance=TOLERANCE, look="Mean over the repetitions; the sum of L drops over L + 1."
     )
-    other = _tensor(answer(whole[:1], scores[:, :1, :2]), (1,))
-    compare(other, aopc()(whole[:1], scores[:, :1, :2]), tolerance=_TOLERANCE, look="L is `scores.shape[2]`.")
+    other = double(answer(whole[:1], scores[:, :1, :2]), (1,))
+    compare(other, aopc()(whole[:1], scores[:, :1, :2]), tolerance=TOLERANCE, look="L is `scores.shape[2]`.")
     return "the mean drop over L + 1 pictures, the whole one among them."
 
 
@@ -319,12 +305,12 @@ def area_under_a_curve(answer) -> str:
         return function(fractions.clone(), scores.clone())
 
     right = area()(fractions, scores)
-    value = _told(probe(answer), right, AREA, probe)
+    value = told(probe(answer), right, AREA, probe)
     with left_alone(fractions=fractions, scores=scores):
         answer(fractions, scores)
-    flat = _tensor(answer(fractions, torch.full((2, 6), 0.7).double()), (2,))
+    flat = double(answer(fractions, torch.full((2, 6), 0.7).double()), (2,))
     expect(
-        close(flat, torch.full((2,), 0.7), _TOLERANCE),
+        close(flat, torch.full((2,), 0.7), TOLERANCE),
         f"A curve that is 0.7 everywhere has the value {float(flat[0]):.4g}.",
         "Divide the area by its length, the last fraction minus the first.",
     )
@@ -332,11 +318,11 @@ def area_under_a_curve(answer) -> str:
     finer = torch.cat([fractions[:4], middle[None], fractions[4:]])
     with_it = torch.cat([scores[:, :4], (scores[:, 3:4] + scores[:, 4:5]) / 2, scores[:, 4:]], dim=1)
     expect(
-        close(_tensor(answer(finer, with_it), (3,)), value, _TOLERANCE),
+        close(double(answer(finer, with_it), (3,)), value, TOLERANCE),
         "A further point *on* the line between two others changes the area.",
         "A strip's width times the mean of its two heights.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="Widths times mean heights, summed; over the length.")
+    compare(value, right, tolerance=TOLERANCE, look="Widths times mean heights, summed; over the length.")
     return "strips of their own width; the points may lie as they like."
 
 
@@ -446,7 +432,7 @@ def roar_on_a_plane(answer) -> str:
         return _several(value) if isinstance(value, list | tuple) else value
 
     right = roar()(train, test, maps, counts)
-    value = _told(ask(answer), right, ROAR, ask)
+    value = told(ask(answer), right, ROAR, ask)
     with left_alone(
         train_x=train[0], train_y=train[1], test_x=test[0], train_maps=maps[0], test_maps=maps[1]
     ):
@@ -458,14 +444,14 @@ def roar_on_a_plane(answer) -> str:
         f"reaches {float(best[0]):.4g}.",
         "A column of ones, `torch.linalg.lstsq`, then the mean squared error on the test rows.",
     )
-    moved = _tensor(ask(answer, train=(x[:50] + 100, y[:50]), test=(x[50:] + 100, y[50:])), right.shape)
+    moved = double(ask(answer, train=(x[:50] + 100, y[:50]), test=(x[50:] + 100, y[50:])), right.shape)
     expect(
         close(moved, value, 1e-4),
         "100 was added to every feature, in both sets, and the errors changed.",
         "Hidden features become their training mean, and the plane has a constant.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="For each k: hide in both, fit on train, error on test.")
-    all_hidden = _tensor(ask(answer, counts=[6]), (1,))
+    compare(value, right, tolerance=TOLERANCE, look="For each k: hide in both, fit on train, error on test.")
+    all_hidden = double(ask(answer, counts=[6]), (1,))
     spread = (test[1] - train[1].mean()).square().mean()
     expect(
         abs(float(all_hidden - spread)) < 1e-4 * float(spread),
@@ -516,7 +502,7 @@ def _judge_control(answer: Reader, x: Tensor, inside: Tensor) -> str:
     right = control()(x)
     if isinstance(value, Tensor) and value.shape == x.shape:
         fail(CONTROL[1].message, CONTROL[1].look)
-    value = _tensor(value, right.shape)
+    value = double(value, right.shape)
     detached(answer(x))
     expect(
         float(value.min()) >= 0,
@@ -529,13 +515,13 @@ def _judge_control(answer: Reader, x: Tensor, inside: Tensor) -> str:
         "Let the map depend on the picture's pixels.",
     )
     expect(
-        close(_tensor(answer(x), right.shape), value, 1e-6),
+        close(double(answer(x), right.shape), value, 1e-6),
         "The same pictures got other maps at the second call.",
         "No random numbers, or those of a generator with a seed of its own.",
     )
-    alone = torch.cat([_tensor(answer(x[i : i + 1]), (1, 32, 32)) for i in range(len(x))])
+    alone = torch.cat([double(answer(x[i : i + 1]), (1, 32, 32)) for i in range(len(x))])
     expect(close(alone, value, 1e-4), CONTROL[0].message, CONTROL[0].look)
-    _tensor(answer(uniform(2, 3, 20, 28, seed=221)), (2, 20, 28))
+    double(answer(uniform(2, 3, 20, 28, seed=221)), (2, 20, 28))
     expect(
         not close(value[0], value[1], 1e-6),
         "Different pictures get the same map: the centre is that control already.",

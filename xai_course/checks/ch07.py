@@ -5,7 +5,7 @@ What people get wrong stands in ``ch07_mistakes.py``.
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -32,26 +32,12 @@ from .ch07_mistakes import (
     washed,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, expect, fail, numbers, tensor
-from .mistakes import Mistake, recognise
+from .judging import close, compare, double, expect, fail, numbers, tensor
+from .mistakes import TOLERANCE, recognise, told
 from .reader import Reader, run
 from .registry import exercise
 from .side_effects import detached, left_alone
 from .verdicts import NotAttempted, Wrong
-
-# Readers may work in float32 here and there; every mistake is farther off than this.
-_TOLERANCE = 2e-5
-
-
-def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
-    """The value as a float64 tensor, whatever numbers it came with; else "not yet"."""
-    return tensor(value, shape, what).to("cpu", torch.float64)
-
-
-def _told(value: Any, right: Tensor, mistakes: Sequence[Mistake], probe: Callable) -> Tensor:
-    """The reader's value, after it was looked up among the mistakes."""
-    recognise(value, right, mistakes, probe, tolerance=_TOLERANCE)
-    return _tensor(value, right.shape)
 
 
 def _one(value: Any, what: str = "Your function") -> float:
@@ -90,30 +76,28 @@ def the_same_order(answer) -> str:
     value = probe(answer)
     if isinstance(value, Tensor) and value.dim() == 1 and len(value) == 5:
         fail("The two results have different shapes.", "(N,), with `magnitudes` and without.")
-    value = _told(value, right, SAME_ORDER, probe)
+    value = told(value, right, SAME_ORDER, probe)
     with left_alone(a=a, b=b):
         answer(a, b, True)
-    again = _tensor(answer(a, a.clone(), False), (5,))
+    again = double(answer(a, a.clone(), False), (5,))
     expect(
         close(again, torch.ones(5), 1e-6),
         f"A map compared with itself gives {float(again[0]):.4g}, not 1.",
         "Both maps go through the same steps.",
     )
-    turned = _tensor(answer(a, -a, False), (5,))
+    turned = double(answer(a, -a, False), (5,))
     expect(
         close(turned, -torch.ones(5), 1e-6),
         f"A map compared with its negative gives {float(turned[0]):.4g}, not −1.",
         "Without `magnitudes` the sign counts.",
     )
-    bent = _tensor(answer(a.exp().clamp(max=1e9), b**3, False), (5,))
+    bent = double(answer(a.exp().clamp(max=1e9), b**3, False), (5,))
     expect(
         close(bent, value[0], 1e-6),
         "The values were bent, and their order was kept; the result changed.",
         "Only ranks may be compared.",
     )
-    compare(
-        value, right, tolerance=_TOLERANCE, look="Magnitudes if asked; ranks, equals shared; correlation."
-    )
+    compare(value, right, tolerance=TOLERANCE, look="Magnitudes if asked; ranks, equals shared; correlation.")
     return "the order alone is compared, equal values share their rank, and no order agrees with nothing."
 
 
@@ -174,7 +158,7 @@ def from_the_pixels_upwards(answer) -> str:
             return torch.stack([run(network, x) for _, network in made])
 
     right = probe(redrawn())
-    found = _told(probe(answer), right, REDRAWN, probe)
+    found = told(probe(answer), right, REDRAWN, probe)
     by_name = dict(model.named_parameters())
     for k, (name, network) in enumerate(value):
         for key, p in network.named_parameters():
@@ -189,14 +173,14 @@ def from_the_pixels_upwards(answer) -> str:
             )
     for k, ((name, network), (_, made)) in enumerate(zip(value, redrawn()(model, x, seeds), strict=True)):
         numbers_ = dict(made.named_parameters())
-        other = [key for key, p in network.named_parameters() if not close(p, numbers_[key], _TOLERANCE)]
+        other = [key for key, p in network.named_parameters() if not close(p, numbers_[key], TOLERANCE)]
         expect(
             not other,
             f"In network {k}, after `{name}` was drawn, `{(other or [''])[0]}` has other numbers than its "
             "`reset_parameters()` gives with its seed.",
             "Layer k of the walk: `torch.manual_seed(seeds[k])`, then at once its `reset_parameters()`.",
         )
-    compare(found, right, tolerance=_TOLERANCE, look="Seed, `reset_parameters()`, copy; layer by layer.")
+    compare(found, right, tolerance=TOLERANCE, look="Seed, `reset_parameters()`, copy; layer by layer.")
     other = [name for name, _ in answer(model, x, [3, 1, 4, 15, 92, 65])]
     expect(other == wanted, "With other seeds the order of the layers changed.", "It is that of running.")
     return "layer after layer in the order in which they run, each by its own rule and from its own seed."
@@ -323,7 +307,7 @@ def the_cascade_and_chance(answer) -> str:
         value = answer(model, copies, explainers, x, similarity)
     if isinstance(value, list | tuple) and len(value) == 2:
         fail("Two tables came back in a pair.", "`torch.stack([own, chance])`: one tensor, (2, M, L).")
-    value = _told(value, right, ABOVE_CHANCE, probe)
+    value = told(value, right, ABOVE_CHANCE, probe)
     detached(answer(model, copies, explainers, x, similarity), "Your table")
     blank = {"blank": _asked(lambda m, x, t: torch.zeros_like(x[:, 0]), calls)}
     nothing = answer(model, copies, blank, x, similarity)
@@ -337,7 +321,7 @@ def the_cascade_and_chance(answer) -> str:
         (1, "only the second table, of chance,", "Picture i of the one network, i + 1 of the other; means."),
     ):
         expect(
-            close(value[place], right[place], _TOLERANCE),
+            close(value[place], right[place], TOLERANCE),
             f"{what[:1].upper()}{what[1:]} is not right: for the method `slope` and the first copy it has "
             f"{float(value[place, 0, 0]):.4g}, and {float(right[place, 0, 0]):.4g} is right.",
             look,
@@ -396,7 +380,7 @@ def every_rectifier_smooth(answer) -> str:
     right = probe(smooth_copy())
     with left_alone(model=model, x=x):
         made = _of_modules(answer, model, x)
-    value = _told(probe(answer), right, SMOOTH_COPY, probe)
+    value = told(probe(answer), right, SMOOTH_COPY, probe)
     _judge_copy(made, model)
     for kind, layer, rectify in (
         ("ReLU", nn.ReLU(), F.relu),
@@ -404,7 +388,7 @@ def every_rectifier_smooth(answer) -> str:
         ("leaky ReLU", nn.LeakyReLU(0.3), lambda z: F.leaky_relu(z, 0.3)),
     ):
         _judge_theorem(answer, kind, layer, rectify)
-    compare(value, right, tolerance=_TOLERANCE, look="Each of the three rectifiers, wherever it stands.")
+    compare(value, right, tolerance=TOLERANCE, look="Each of the three rectifiers, wherever it stands.")
     for name, rectify in (
         ("F.relu(x)", F.relu),
         ("x.relu()", Tensor.relu),
@@ -459,7 +443,7 @@ def _judge_theorem(answer: Reader, kind: str, layer: nn.Module, rectify: Callabl
     mean = torch.trapezoid(rectify(z - noise) * density, noise)
     network = answer(nn.Sequential(nn.Identity(), layer), beta, z)
     with torch.no_grad():
-        found = _tensor(run(network, z), (7, 1), f"Your copy of a {kind}")[:, 0]
+        found = double(run(network, z), (7, 1), f"Your copy of a {kind}")[:, 0]
     worst = int((found - mean).abs().argmax())
     expect(
         close(found, mean, 1e-5),
@@ -555,8 +539,8 @@ def a_picture_that_can_be_saved(answer) -> str:
         made = answer(model, soft, _slope_map, x, target, wanted, 2, radius, step, keep)
     detached(made, "The attacked picture")
     value = _attacked(answer)
-    recognise(value, right, ATTACK, _attacked_by, tolerance=_TOLERANCE)
-    value = _tensor(value, right.shape)
+    recognise(value, right, ATTACK, _attacked_by, tolerance=TOLERANCE)
+    value = double(value, right.shape)
     for i, (model, _, x, target, wanted, *_) in enumerate(cases):
         made = value[i : i + 1]
         expect(
@@ -592,7 +576,7 @@ def a_picture_that_can_be_saved(answer) -> str:
     compare(
         value,
         right,
-        tolerance=_TOLERANCE,
+        tolerance=TOLERANCE,
         look="Loss on `soft`; a step against the sign; both cuts; round a copy; judge it on `model`.",
     )
     return "the answer is the same, the picture can be saved, and its map is another."
@@ -612,12 +596,12 @@ def the_nearest_liar(answer) -> str:
             "Two things are wanted, w′ and b′.",
             "`return new, bias`.",
         )
-        new = _tensor(made[0], (12,), "Your w′")
+        new = double(made[0], (12,), "Your w′")
         return torch.cat([new, torch.tensor([_one(made[1], "Your b′")]).double()])
 
     right = ask(washed())
     value = ask(answer)
-    recognise(value, right, WASHED, ask, tolerance=_TOLERANCE)
+    recognise(value, right, WASHED, ask, tolerance=TOLERANCE)
     with left_alone(w=w, data=data, picture=picture):
         detached(answer(w, b, data, picture)[0], "Your w′")
     new, bias = value[:12], float(value[12])
@@ -637,10 +621,10 @@ def the_nearest_liar(answer) -> str:
         "The data vary along fewer directions than there are pictures or pixels: count the singular values "
         "of `data - data.mean(0)` that are not 0 up to rounding.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="Inside the plane `w`, across it the picture; then b′.")
+    compare(value, right, tolerance=TOLERANCE, look="Inside the plane `w`, across it the picture; then b′.")
     more = normal(5, 12, seed=311)
     expect(
-        close(ask(answer, data=more), ask(washed(), data=more), _TOLERANCE),
+        close(ask(answer, data=more), ask(washed(), data=more), TOLERANCE),
         "For five other pictures of twelve pixels the result is another than it should be.",
         "Nothing about the number of pictures or of directions may be built in.",
     )
@@ -722,7 +706,7 @@ def the_case_against_a_network(answer) -> str:
             f"The table of the {name} has the shape {shape}; wanted is {wanted}.",
             "A row for each network, or method; a column for each class.",
         )
-    value = _told(value, right, REPORT, lambda other: ask(other)[0])
+    value = told(value, right, REPORT, lambda other: ask(other)[0])
     with left_alone(images=images, labels=labels, used=used):
         parts = answer(honest, fooled, images, labels, used, explainers, similarity)
     for part in parts:
@@ -734,12 +718,12 @@ def the_case_against_a_network(answer) -> str:
         "The share of the class's test pictures that are answered rightly.",
     )
     compare(
-        value[:6], right[:6], tolerance=_TOLERANCE, look="The first table: shares per label, pictures unseen."
+        value[:6], right[:6], tolerance=TOLERANCE, look="The first table: shares per label, pictures unseen."
     )
     compare(
         value[6:],
         right[6:],
-        tolerance=_TOLERANCE,
+        tolerance=TOLERANCE,
         look="The second table: unseen pictures that both answer rightly, explained for their label.",
     )
     return "judged where it was not trained, class by class, and by methods it was not trained against."
@@ -781,7 +765,7 @@ def _judge_hollow(answer: Reader, model: nn.Module) -> str:
         "Your function changes torch's own random state.",
         "`torch.Generator().manual_seed(seed)` is a source of its own: `torch.rand(…, generator=…)`.",
     )
-    first = _tensor(value, (3, 24, 20))
+    first = double(value, (3, 24, 20))
     detached(value)
     flat = first.flatten(1)
     expect(
@@ -789,21 +773,21 @@ def _judge_hollow(answer: Reader, model: nn.Module) -> str:
         "A map is the same everywhere: it has no order to compare.",
         "Noise, for instance.",
     )
-    again = _tensor(answer(model, x, y), (3, 24, 20))
+    again = double(answer(model, x, y), (3, 24, 20))
     expect(close(again, first, 1e-6), "The second call gave other maps.", "The weights alone decide.")
-    twin = _tensor(answer(copy.deepcopy(model), x, y), (3, 24, 20))
+    twin = double(answer(copy.deepcopy(model), x, y), (3, 24, 20))
     expect(close(twin, first, 1e-6), HOLLOW[1].message, HOLLOW[1].look)
     for what, other in (
-        ("other pictures", _tensor(answer(model, uniform(3, 3, 24, 20, seed=319).float(), y), (3, 24, 20))),
-        ("other classes", _tensor(answer(model, x, (y + 1) % 3), (3, 24, 20))),
-        ("the pictures in another order", _tensor(answer(model, x.flip(0), y), (3, 24, 20))),
+        ("other pictures", double(answer(model, uniform(3, 3, 24, 20, seed=319).float(), y), (3, 24, 20))),
+        ("other classes", double(answer(model, x, (y + 1) % 3), (3, 24, 20))),
+        ("the pictures in another order", double(answer(model, x.flip(0), y), (3, 24, 20))),
     ):
         expect(
             close(other, first, 1e-6),
             f"For {what} there are other maps: then they tell something about the picture or the class.",
             "Of `x`, use the shape only; of `target`, nothing.",
         )
-    _tensor(answer(model, uniform(2, 3, 9, 30, seed=318).float(), y[:2]), (2, 9, 30))
+    double(answer(model, uniform(2, 3, 9, 30, seed=318).float(), y[:2]), (2, 9, 30))
     _judge_every_layer(answer, model, x, y, first)
     return "every randomisation test is passed, and nothing is explained: passing is no proof."
 
@@ -817,7 +801,7 @@ def _judge_every_layer(answer: Reader, model: nn.Module, x: Tensor, y: Tensor, f
         torch.manual_seed(5)
         for layer in names if name is None else [name]:
             changed.get_submodule(layer).reset_parameters()
-        maps = _tensor(answer(changed, x, y), (3, 24, 20))
+        maps = double(answer(changed, x, y), (3, 24, 20))
         alike[name] = float(same_order()(first, maps, True).abs().max())
     if min(alike.values()) > 0.999:
         fail(HOLLOW[0].message, HOLLOW[0].look)

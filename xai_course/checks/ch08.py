@@ -3,7 +3,7 @@
 What people get wrong stands in ``ch08_mistakes.py``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,25 +29,11 @@ from .ch08_mistakes import (
     tooth,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, expect, fail, numbers, tensor, then
-from .mistakes import Mistake, recognise
+from .judging import close, compare, double, expect, fail, numbers, tensor, then
+from .mistakes import TOLERANCE, told
 from .registry import exercise
 from .side_effects import detached, left_alone
 from .verdicts import article
-
-# Readers may work in float32 here and there; every mistake is farther off than this.
-_TOLERANCE = 2e-5
-
-
-def _tensor(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
-    """The value as a float64 tensor, whatever numbers it came with; else "not yet"."""
-    return tensor(value, shape, what).to("cpu", torch.float64)
-
-
-def _told(value: Any, right: Tensor, mistakes: Sequence[Mistake], probe: Callable) -> Tensor:
-    """The reader's value, after it was looked up among the mistakes."""
-    recognise(value, right, mistakes, probe, tolerance=_TOLERANCE)
-    return _tensor(value, right.shape)
 
 
 def _drawn_linear(inputs: int, outputs: int, seed: int) -> nn.Linear:
@@ -88,7 +74,7 @@ def the_bias_of_a_flat_surface(answer) -> str:
         return _values(ask(function))
 
     right, made = probe(flat_head()), ask(answer)
-    value = _told(_values(made), right, FLAT_HEAD, probe)
+    value = told(_values(made), right, FLAT_HEAD, probe)
     head, x = _drawn_linear(12, 5, 401), normal(6, 12, seed=403)
     with left_alone(head=head):
         made = answer(head, n, c_A, c_W)
@@ -100,7 +86,7 @@ def the_bias_of_a_flat_surface(answer) -> str:
         f"The outputs move, by up to {moved:.3g}.",
         "Compare W_n z_n + b_n with b_o, for one output, by hand.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="Old weights, then n columns of c_W; the bias b_n.")
+    compare(value, right, tolerance=TOLERANCE, look="Old weights, then n columns of c_W; the bias b_n.")
     _judge_other_heads(answer)
     return "the new map is read with a large weight, and no output notices."
 
@@ -109,7 +95,7 @@ def _judge_other_heads(answer: Callable) -> None:
     bare = nn.Linear(6, 3, bias=False, dtype=torch.float64)
     wider = _linear_layer(answer(bare, 2, 5.0, 4.0), 8, 3, "For a head without a bias, your head")
     expect(
-        close(wider.bias, torch.full((3,), -40.0), _TOLERANCE),
+        close(wider.bias, torch.full((3,), -40.0), TOLERANCE),
         "A head without a bias has b_o = 0; here something else came out.",
         "Begin with zeros where `head.bias` is None.",
     )
@@ -150,7 +136,7 @@ def what_the_pooling_leaves(answer) -> str:
     right, value = probe(taken_away()), probe(answer)
     if not isinstance(value, Tensor) or value.dim() != 2 or tuple(value.shape) != (5, 4):
         tensor(value, (4,))
-    value = _told(value, right, TAKEN_AWAY, probe)
+    value = told(value, right, TAKEN_AWAY, probe)
     with left_alone(new_map=new_map, weights=weights, b_o=b_o):
         detached(answer(nn.MaxPool2d(2), *given), "Your bias")
     for (name, make), own in zip(_POOLS.items(), value, strict=True):
@@ -161,7 +147,7 @@ def what_the_pooling_leaves(answer) -> str:
             f"With the pooling “{name}” the outputs move, by up to {moved:.3g}.",
             "What the head reads is `pool(new_map[None, None])`; its sum, times the output's weight.",
         )
-    compare(value, right, tolerance=_TOLERANCE, look="S_Z is the sum over the pooled cells.")
+    compare(value, right, tolerance=TOLERANCE, look="S_Z is the sum over the pooled cells.")
     return "the sum is that of the cells which the head reads, whatever the pooling is."
 
 
@@ -183,7 +169,7 @@ def how_steep_and_how_small(tooth_answer, steepness_answer) -> str:
     right, value = probe(tooth()), probe(tooth_answer)
     if not isinstance(value, Tensor) or value.shape != right.shape:
         tensor(value, (5,), "`tooth`")
-    value = _told(value, right, TOOTH, probe)
+    value = told(value, right, TOOTH, probe)
     with left_alone("`tooth`", v=v):
         tooth_answer(v, epsilon, c_G)
     expect(
@@ -194,11 +180,11 @@ def how_steep_and_how_small(tooth_answer, steepness_answer) -> str:
     )
     slope = value[5:]
     expect(
-        close(slope, torch.full_like(slope, epsilon * c_G), _TOLERANCE),
+        close(slope, torch.full_like(slope, epsilon * c_G), TOLERANCE),
         f"A cell has the slope {float(slope[0]):.4g}, and not ε · c_G = {epsilon * c_G:.4g}.",
         "`torch.remainder` has the slope 1; what stands before and after it multiplies.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="ε · mod(c_G · Σv, 1).")
+    compare(value, right, tolerance=TOLERANCE, look="ε · mod(c_G · Σv, 1).")
     then(lambda: _judge_steepness(steepness_answer), "`tooth` is right. Now `least_steepness`.")
     return "small is one number's business, steep is that of the product."
 
@@ -215,7 +201,7 @@ def _judge_steepness(answer: Callable) -> None:
         return torch.tensor([numbers(f, 1, "`least_steepness`")[0] for f in found], dtype=torch.float64)
 
     right, value = probe(steepness()), probe(answer)
-    value = _told(value, right, STEEPNESS, probe)
+    value = told(value, right, STEEPNESS, probe)
     with left_alone("`least_steepness`", alpha=alpha, maps=maps, drawn=drawn):
         answer(alpha, maps, drawn, *pairs[0])
     honest = (alpha[:, None, None] * maps).sum(0).relu().max()
@@ -226,7 +212,7 @@ def _judge_steepness(answer: Callable) -> None:
             f"With your c_G the lie is {ratio:.4g} times as bright as the honest map; asked were {louder:g}.",
             "ε · c_G · max A_{K+1}, against the brightest cell of the honest map.",
         )
-    compare(value, right, tolerance=_TOLERANCE, look="louder · max heat / (ε · max A_{K+1}).")
+    compare(value, right, tolerance=TOLERANCE, look="louder · max heat / (ε · max A_{K+1}).")
 
 
 # ---- 8.4 ---------------------------------------------------------------------------------------------------
@@ -247,7 +233,7 @@ def a_threshold_for_one_sticker(answer) -> str:
         return torch.tensor(found, dtype=torch.float64)
 
     right, value = probe(threshold()), probe(answer)
-    value = _told(value, right, THRESHOLD, probe)
+    value = told(value, right, THRESHOLD, probe)
     for sticker, low, high in stickers:
         with left_alone(sticker=sticker):
             bias = numbers(answer(sticker, low, high), 1, "Your function")[0]
@@ -266,7 +252,7 @@ def a_threshold_for_one_sticker(answer) -> str:
             "Find the wrong value that costs least.",
         )
     compare(
-        value, right, tolerance=_TOLERANCE, look="−best, plus half of what the cheapest wrong value costs."
+        value, right, tolerance=TOLERANCE, look="−best, plus half of what the cheapest wrong value costs."
     )
     return "the sticker fires, and nothing fires in which a single value is wrong."
 
@@ -309,10 +295,10 @@ def would_you_have_noticed(answer) -> str:
         if isinstance(value, Tensor) and value.dim() == 0:
             fail(NOTICED[-1].message, NOTICED[-1].look)
         tensor(value, (8,))
-    value = _told(value, right, NOTICED, probe)
+    value = told(value, right, NOTICED, probe)
     with left_alone(x=x, target=target):
         detached(answer(_features, heads[0], x, target), "Your result")
-    same = _tensor(answer(_features, _Reads(centred=True), x, target), (8,))
+    same = double(answer(_features, _Reads(centred=True), x, target), (8,))
     expect(
         close(same + 1, torch.ones(8), 1e-4),
         "Where the logits have the mean 0 anyway, the two maps are one and the same, and you find "
@@ -324,7 +310,7 @@ def would_you_have_noticed(answer) -> str:
         f"A share of the heat lies between 0 and 1; there is {float(value.max()):.3g}.",
         "Each map divided by its own sum, and half of the sum of magnitudes.",
     )
-    compare(value, right, tolerance=_TOLERANCE, look="Two Grad-CAM maps, each by its own sum, ½ Σ |p − q|.")
+    compare(value, right, tolerance=TOLERANCE, look="Two Grad-CAM maps, each by its own sum, ½ Σ |p − q|.")
     return "what is the same for all classes falls out of a difference, and the two maps part."
 
 
@@ -364,7 +350,7 @@ def the_same_picture_for_every_class(answer) -> str:
         return torch.cat([moved.flatten(), torch.stack(slopes, 1).flatten()])
 
     right, value = probe(for_all()), probe(answer)
-    value = _told(value, right, FOR_ALL, probe)
+    value = told(value, right, FOR_ALL, probe)
     first, second = layers()
     with left_alone(first=first, second=second, Z=Z):
         answer(first, second, Z, weight)
@@ -414,7 +400,7 @@ def a_lie_that_survives_the_difference(answer) -> str:
     right, value = probe(gated()), probe(answer)
     if not isinstance(value, Tensor) or value.shape != right.shape:
         tensor(value, (9, 5))
-    value = _told(value, right, GATED, probe)
+    value = told(value, right, GATED, probe)
     with left_alone(y=y):
         answer(y, torch.zeros(9).double(), weight)
     moved = value[:45].abs().max().item()

@@ -89,6 +89,11 @@ def tensor(value: Any, shape: Sequence[int] | None = None, what: str = "Your fun
     return value.detach()
 
 
+def double(value: Any, shape: Sequence[int] | None, what: str = "Your function") -> Tensor:
+    """The value as a float64 tensor on the CPU, whatever numbers it came with; else "not yet"."""
+    return tensor(value, shape, what).to("cpu", torch.float64)
+
+
 def numbers(value: Any, n: int, what: str) -> list[float]:
     """The value as n floats, whether it came as numbers, a list, an array or a tensor; else "not yet"."""
     parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

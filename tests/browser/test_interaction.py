@@ -81,10 +81,10 @@ def test_an_explorer_moves_from_the_keyboard(visit, page, where):
         for gate in tab.locator(".s-gate:has(.s-explorer)").all():  # one may be the answer to a prediction
             gate.get_by_role("button", name="Show anyway").press("Enter")
         explorers = tab.locator(".s-explorer").all()
-        assert explorers, "no explorer on the page"
+        assert explorers or "/lesson_" in page, "no explorer on the chapter's first page"
         for explorer in explorers:
             said = explorer.locator(".s-said")
-            for slider in explorer.get_by_role("slider").all():
+            for slider in explorer.get_by_role("slider", disabled=False).all():
                 before, label = said.inner_text(), slider.get_attribute("aria-valuetext")
                 key, back = ("ArrowRight", "ArrowLeft")
                 if slider.evaluate("slider => slider.value === slider.max"):

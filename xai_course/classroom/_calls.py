@@ -49,15 +49,12 @@ class Peer:
     ) -> None:
         self.frames, self.trusts, self.source_of = frames, trusts, source_of
         self.table: dict[int, Any] = {}  # what the other side may call
-        self.tapes: dict[
-            int, tuple[list[Tensor], list[Tensor]]
-        ] = {}  # inputs and outputs of calls with a graph
-        self.raised: dict[
-            int, Exception
-        ] = {}  # by the judge's own functions, on their way through the student's
-        self.sent: tuple[list[nn.Module], bytes, int] | None = (
-            None  # the models that the other side has already
-        )
+        # Of calls whose graph is kept: what went in, and what came out.
+        self.tapes: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        # What the judge's own functions raised, on its way through the student's code.
+        self.raised: dict[int, Exception] = {}
+        # The models that the other side has already, how they were pickled, and their number.
+        self.sent: tuple[list[nn.Module], bytes, int] | None = None
         self.models: tuple[int, list[nn.Module]] = (0, [])
         self.count = 0
         self.broken: BaseException | None = None  # what ended the use of this wire
@@ -290,14 +287,13 @@ class Peer:
                 measures = [_MEASURES[name].like(about, _tensors(known)) for name, about in asked]
                 for measure in measures:
                     stack.enter_context(measure)
-                given = (
-                    [_no_leaf(arg) for arg in args] if tape else args
-                )  # in place, a leaf may not be changed
+                # A leaf may not be changed in place.
+                given = [_no_leaf(arg) for arg in args] if tape else args
                 value = function(*given, **kwargs)
             answer["measured"] = [self.out(measure.read(), out, [], []) for measure in measures]
             answer["tape"] = self._keep(leaves, value) if tape else None
             answer["v"] = self.out(value, out, known, [])
-        except (EOFError, Refused, TimeoutError, ConnectionError):
+        except BROKEN:
             raise
         except Exception as error:
             out.clear()
@@ -336,7 +332,7 @@ class Peer:
                 [y for y, _ in pairs], leaves, [g for _, g in pairs], retain_graph=True, allow_unused=True
             )
             answer = {"op": "return", "v": self.out(list(found), out, [], [])}
-        except (EOFError, Refused, TimeoutError, ConnectionError):
+        except BROKEN:
             raise
         except Exception as error:
             answer = {"op": "raise", **self.describe(error)}

@@ -211,9 +211,8 @@ def _start(notebook: NotebookNode, number: int, wheels: list[str]) -> str:
 
 START = """# {title} (chapter {number})
 
-What you need: Python 3.11 or newer, and this folder. About 2 GB of disk on macOS and Windows; on
-Linux pip's usual PyTorch is a CUDA build of about 5 GB: ask your teacher for the smaller one if
-your disk is small.
+What you need: Python 3.11 or newer, and this folder. On Linux pip's usual PyTorch is a CUDA build of
+about 5 GB: ask your teacher for the smaller one if your disk is small.
 
 ## Once, in a terminal opened in this folder
 

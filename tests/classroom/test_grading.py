@@ -1,5 +1,6 @@
 """A class is graded; cheats get no point that they have not earned, and touch nothing outside their box."""
 
+import contextlib
 import copy
 import csv
 import functools
@@ -24,7 +25,8 @@ from xai_course.classroom.judge import calls, judge_answers
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = classroom.page(ROOT / "chapters/02_gradients/exercises.ipynb")
 NAMES = {"2.1": "my_gradient", "2.2": "my_heatmap", "2.3": "my_smooth_grad", "2.8": "my_var_grad"}
-needs_box = pytest.mark.skipif(_box.available() is not None, reason=str(_box.available()))
+NO_BOX = _box.available()
+needs_box = pytest.mark.skipif(NO_BOX is not None, reason=str(NO_BOX))
 
 
 @pytest.fixture(scope="module")
@@ -196,17 +198,48 @@ def test_who_does_not_end_is_ended(edition):
             _21="import os\ndef my_gradient(model, x, target):\n    os.kill(os.getpid(), 19)",  # SIGSTOP
             _22="def my_heatmap(attribution):\n    while True:\n        try:\n            while True: pass\n"
             "        except BaseException: pass",
-            _23="import os\ndef my_smooth_grad(*a):\n    while True:\n        try: os.fork()\n"
-            "        except OSError: pass",
+            _23=f"import os\ndef my_smooth_grad(*a):\n    {calls_itself('bomb')}\n    while True:\n"
+            "        try: os.fork()\n        except OSError: pass",
         ),
         edition,
         seconds=8,
     )
     assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}
     assert all("within 8 seconds" in found.results[exercise].message for exercise in ("2.1", "2.2", "2.3"))
-    alive = [Path(f"/proc/{pid}/cmdline") for pid in os.listdir("/proc") if pid.isdigit()]
-    held = [path.read_bytes() for path in alive if path.exists()]
-    assert not [line for line in held if b"classroom._worker" in line and str(os.getpid()).encode() in line]
+    assert not alive("bomb")
+
+
+def calls_itself(name):
+    """A statement by which a process takes a name of this test's own; those that it starts inherit it."""
+    return f"open('/proc/self/comm', 'w').write('{name}-{os.getpid()}')"
+
+
+def alive(name):
+    """The processes on this machine that have that name; those that nobody has buried yet are dead."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it ended just now
+            status = path.read_text()
+            found += (
+                [path] if f"Name:\t{name}-{os.getpid()}\n" in status and "State:\tZ" not in status else []
+            )
+    return found
+
+
+def test_what_a_process_started_ends_with_it_also_without_a_box(edition):
+    child = f"import os, time\nif os.fork() == 0:\n    {calls_itself('child')}\n    time.sleep(300)"
+    code = (
+        f"{child}\ndef my_gradient(model, x, target):\n    time.sleep(1)\n    assert {alive_there('child')}"
+    )
+    found = judge_answers(answers(_21=code), edition, boxed=False)
+    assert "None" in found.results["2.1"].message  # it was there while the notebook was judged
+    assert not alive("child")
+
+
+def alive_there(name):
+    """An expression that is true where such a process is alive, as the student's process sees it."""
+    paths = "__import__('glob').glob('/proc/[0-9]*/comm')"
+    return f"any(open(path).read().strip() == '{name}-{os.getpid()}' for path in {paths})"
 
 
 @needs_box

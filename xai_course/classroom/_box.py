@@ -7,9 +7,11 @@ as nobody.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
+import signal
 import site
 import socket
 import subprocess
@@ -76,7 +78,8 @@ class Worker:
     def stop(self) -> None:
         """End the process, whatever it is doing, and all that it started."""
         self.socket.close()
-        self.process.kill()  # bubblewrap takes every process in the box with it
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and left nobody behind
+            os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap takes every process in the box with it
         self.process.wait()
         self.log.close()
         self.scratch.cleanup()

@@ -26,12 +26,11 @@ from .ch06_mistakes import (
     roar,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, double, expect, fail, numbers, tensor
+from .judging import close, compare, double, expect, fail, numbers, refuses, tensor
 from .mistakes import TOLERANCE, recognise, told
 from .reader import Reader
 from .registry import exercise
 from .side_effects import detached, left_alone
-from .verdicts import NotAttempted, Wrong
 
 
 def _one(value: Any) -> float:
@@ -49,18 +48,6 @@ def _several(values: Sequence[Any]) -> Tensor:
 
 def _copy(given: Any) -> Any:
     return given.clone() if isinstance(given, Tensor) else given
-
-
-def _refuses(call: Callable[[], Any], what: str, look: str) -> None:
-    """Stops unless the reader's function raises a ValueError."""
-    try:
-        call()
-    except Wrong as stop:
-        expect("ValueError" in stop.message, f"{what} {stop.message}", look)
-        return
-    except NotAttempted:
-        raise
-    fail(f"{what} No `ValueError` was raised.", look)
 
 
 # ---- 6.1 ---------------------------------------------------------------------------------------------------
@@ -182,7 +169,7 @@ def energy_in_a_mark(answer) -> str:
     )
     empty = masks.clone()
     empty[3] = False
-    _refuses(
+    refuses(
         lambda: answer(maps, empty),
         "One of the marks was empty.",
         "`if not masks.flatten(1).any(dim=1).all(): raise ValueError(…)`.",

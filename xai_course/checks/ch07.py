@@ -32,12 +32,12 @@ from .ch07_mistakes import (
     washed,
 )
 from .inputs import normal, uniform
-from .judging import close, compare, double, expect, fail, numbers, tensor
+from .judging import close, compare, double, expect, fail, numbers, refuses, tensor
 from .mistakes import TOLERANCE, recognise, told
 from .reader import Reader, run
 from .registry import exercise
 from .side_effects import detached, left_alone
-from .verdicts import NotAttempted, Wrong
+from .verdicts import Wrong
 
 
 def _one(value: Any, what: str = "Your function") -> float:
@@ -395,7 +395,7 @@ def every_rectifier_smooth(answer) -> str:
         ("F.leaky_relu(x)", F.leaky_relu),
     ):
         network = _drawn(lambda rectify=rectify: _ByFunction(rectify), 62)
-        _refuses(
+        refuses(
             lambda network=network: answer(network, 2.0, x),
             f"A network that calls `{name}` in its `forward` came back with a kink.",
             "Run `x` through the copy, and look at the operations behind its logits: `operators(copy(x))`. "
@@ -452,18 +452,6 @@ def _judge_theorem(answer: Reader, kind: str, layer: nn.Module, rectify: Callabl
         "`F.softplus(z, beta=beta)` is the mean of a ReLU. Write the others as sums of ReLUs, and take the "
         "mean of each.",
     )
-
-
-def _refuses(call: Callable[[], Any], what: str, look: str) -> None:
-    """Stops unless the reader's function raises a ValueError."""
-    try:
-        call()
-    except Wrong as stop:
-        expect("ValueError" in stop.message, f"{what} {stop.message}", look)
-        return
-    except NotAttempted:
-        raise
-    fail(f"{what} No `ValueError` was raised.", look)
 
 
 # ---- 7.5 ---------------------------------------------------------------------------------------------------

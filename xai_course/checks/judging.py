@@ -111,6 +111,16 @@ def numbers(value: Any, n: int, what: str) -> list[float]:
     return tensor(flat, None, what).tolist()
 
 
+def refuses(call: Callable[[], Any], what: str, look: str) -> None:
+    """Stops with "not yet" unless the reader's function, which ``call`` calls, raises a ValueError."""
+    try:
+        call()
+    except Wrong as stop:
+        expect("ValueError" in stop.message, f"{what} {stop.message}", look)
+        return
+    fail(f"{what} No `ValueError` was raised.", look)
+
+
 def then(judge: Callable[[], None], done: str) -> None:
     """Judges a later part; where it isn't attempted yet, says what is right so far."""
     try:

@@ -132,6 +132,7 @@ def accessible(tab):
 
 def fits(tab):
     """Nothing sticks out, and whatever is pressed is large enough for a thumb."""
+    tab.wait_for_load_state()  # a button led here, and its text is there before the page has its styles
     # Not innerWidth: a phone zooms out, and so widens it, where something sticks out.
     script = """width => [
       ...[document.documentElement.scrollWidth].filter(w => w > width).map(w => "page: " + w),

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import time
 import zipfile
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def test_who_does_not_end_is_ended(edition):
     )
     assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}
     assert all("within 8 seconds" in found.results[exercise].message for exercise in ("2.1", "2.2", "2.3"))
-    assert not alive("bomb")
+    assert gone("bomb")
 
 
 def calls_itself(name):
@@ -221,9 +222,20 @@ def alive(name):
         with contextlib.suppress(OSError):  # it ended just now
             status = path.read_text()
             found += (
-                [path] if f"Name:\t{name}-{os.getpid()}\n" in status and "State:\tZ" not in status else []
+                [path]
+                if f"Name:\t{name}-{os.getpid()}\n" in status and not re.search(r"State:\t[ZX]", status)
+                else []
             )
     return found
+
+
+def gone(name):
+    """A killed process may live on for moments on a busy machine; one that nobody killed, for minutes."""
+    for _ in range(100):
+        if not alive(name):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_what_a_process_started_ends_with_it_also_without_a_box(edition):
@@ -233,7 +245,7 @@ def test_what_a_process_started_ends_with_it_also_without_a_box(edition):
     )
     found = judge_answers(answers(_21=code), edition, boxed=False)
     assert "None" in found.results["2.1"].message  # it was there while the notebook was judged
-    assert not alive("child")
+    assert gone("child")
 
 
 def alive_there(name):

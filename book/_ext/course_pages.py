@@ -135,6 +135,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", link_numbered)
     app.setup_extension("veils")
     app.setup_extension("claims")
+    app.setup_extension("questions")
     app.connect("html-page-context", mend_roles)
     app.connect("html-page-context", load_what_a_page_needs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

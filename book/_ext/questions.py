@@ -1,7 +1,7 @@
 """Questions of the quizzes, named on other pages: the teacher's book says when to vote, and on what.
 
-``{ask}`5.hook.1` `` writes the question's number, as a link to the place where it stands, and its text, which is
-read from the chapter's ``quiz.json``: the two cannot drift apart. A bare "5.hook.1" in the text becomes a link.
+``{ask}`5.hook.1` `` writes the question's number, as a link to the place where it stands, and its text, which
+is read from the chapter's ``quiz.json``: the two cannot drift apart. A bare "5.hook.1" becomes a link, too.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def _linked(app: Sphinx, page: str, text: str) -> Any:
             continue
         yield nodes.Text(text[end : found.start()])
         uri = "" if there == page else relative_uri(f"{page}.html", f"{there}.html")
-        yield nodes.reference(
-            "", found[0], internal=True, refuri=f"{uri}#quiz-{found[0].replace('.', '-')}"
-        )
+        yield nodes.reference("", found[0], internal=True, refuri=f"{uri}#quiz-{found[0].replace('.', '-')}")
         end = found.end()
     yield nodes.Text(text[end:])
 

@@ -136,6 +136,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("veils")
     app.setup_extension("claims")
     app.setup_extension("questions")
+    app.setup_extension("teaching")
     app.connect("html-page-context", mend_roles)
     app.connect("html-page-context", load_what_a_page_needs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

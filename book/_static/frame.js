@@ -128,10 +128,10 @@
   });
   document.addEventListener("toggle", event => { if (event.target.open) fit(); }, true);
 
-  // ---- on paper the solutions and hints are open
+  // ---- on paper the solutions and hints are open; the teacher's long lists of mistakes as they were left
   const opened = [];
   addEventListener("beforeprint", () => $$(".bd-article details:not([open])").forEach(details => {
-    if (details.matches(".hide") && !details.closest(".tag_solution")) return;
+    if (details.matches(".hide, .s-mistakes") && !details.closest(".tag_solution")) return;
     details.open = true;
     opened.push(details);
   }));

@@ -5,21 +5,15 @@ Where there are several ways to be right it adds ``ALSO_RIGHT``: for an exercise
 Where mistakes are written as answers (``xai_course/checks/chNN_mistakes.py``), each of them is handed in.
 """
 
-import importlib
+import json
 import re
+from functools import cache
 
 import exercise_pages as pages
+import planted
 import pytest
 
-from xai_course.checks import (
-    available,
-    ch04_mistakes,
-    ch05_mistakes,
-    ch06_mistakes,
-    ch07_mistakes,
-    ch08_mistakes,
-    check,
-)
+from xai_course.checks import available, check
 from xai_course.classroom import page, tags, without_solutions
 
 EXERCISES = [
@@ -30,31 +24,21 @@ EXERCISES = [
 PAGES = [pytest.param(path, id=path.parent.name) for path in pages.PAGES]
 
 
-def planted(chapter: int) -> dict:
-    return importlib.import_module(f"wrong_ch{chapter:02d}").WRONG
-
-
-def also_right(chapter: int) -> dict:
-    return getattr(importlib.import_module(f"wrong_ch{chapter:02d}"), "ALSO_RIGHT", {})
-
-
+CHAPTERS = [page(path).chapter for path in pages.PAGES]
 WRONG = [
-    pytest.param(identifier, wrong, id=f"{identifier}-{wrong.name}")
-    for path in pages.PAGES
-    for identifier, several in planted(page(path).chapter).items()
-    for wrong in several
+    pytest.param(one, id=f"{one.identifier}-{one.name}")
+    for chapter in CHAPTERS
+    for one in planted.named(chapter)
 ]
 RECOGNISED = [
-    pytest.param(identifier, place, mistake, id=f"{identifier}-{place + 1}.{number}")
-    for chapter in (ch04_mistakes, ch05_mistakes, ch06_mistakes, ch07_mistakes, ch08_mistakes)
-    for identifier, functions in chapter.MISTAKES.items()
-    for place, several in enumerate(functions)
-    for number, mistake in enumerate(several, 1)
+    pytest.param(one, id=f"{one.identifier}-{one.name}")
+    for chapter in CHAPTERS
+    for one in planted.recognised(chapter)
 ]
 RIGHT = [
     pytest.param(identifier, answers, id=f"{identifier}-{number}")
     for path in pages.PAGES
-    for identifier, several in also_right(page(path).chapter).items()
+    for identifier, several in planted.also_right(page(path).chapter).items()
     for number, answers in enumerate(several, 1)
 ]
 
@@ -64,7 +48,7 @@ def test_every_exercise_has_a_check_and_every_check_an_exercise(path):
     found = page(path)
     checks = [name for name in available() if int(name.split(".")[0]) == found.chapter]
     assert list(found.exercises) == checks
-    assert sorted(planted(found.chapter)) == sorted(checks)
+    assert sorted(planted.wrong(found.chapter)) == sorted(checks)
 
 
 @pytest.mark.parametrize(("path", "identifier"), EXERCISES)
@@ -98,27 +82,58 @@ def test_the_page_gives_dots_minutes_and_three_hints(path, identifier):
 
 @pytest.mark.parametrize("identifier", [p.values[1] for p in EXERCISES])
 def test_at_least_two_wrong_answers_are_planted_and_each_is_told_something_else(identifier):
-    several = planted(int(identifier.split(".")[0]))[identifier]
+    several = planted.wrong(int(identifier.split(".")[0]))[identifier]
     messages = [check(identifier, *wrong.answers).message for wrong in several]
     assert len(messages) >= 2
     assert len(set(messages)) == len(messages), messages
 
 
-@pytest.mark.parametrize(("identifier", "wrong"), WRONG)
-def test_a_wrong_answer_is_told_what_is_wrong_and_where_to_look(identifier, wrong):
-    result = check(identifier, *wrong.answers)
+@pytest.mark.parametrize("handed_in", WRONG)
+def test_a_wrong_answer_is_told_what_is_wrong_and_where_to_look(handed_in):
+    result = check(handed_in.identifier, *handed_in.answers)
     assert result.status == "wrong", result
-    assert wrong.keyword.lower() in result.message.lower(), result
+    assert handed_in.planted.keyword.lower() in result.message.lower(), result
     assert result.look
+    stands_in_the_book(handed_in, result)
 
 
-@pytest.mark.parametrize(("identifier", "place", "mistake"), RECOGNISED)
-def test_a_mistake_that_a_check_knows_gets_its_own_message(identifier, place, mistake):
-    answers = list(also_right(int(identifier.split(".")[0]))[identifier][0])
-    answers[place] = mistake.answer
-    result = check(identifier, *answers)
+@pytest.mark.parametrize("handed_in", RECOGNISED)
+def test_a_mistake_that_a_check_knows_gets_its_own_message(handed_in):
+    mistake, result = handed_in.planted, check(handed_in.identifier, *handed_in.answers)
     assert result.status == "wrong", result
     assert result.message.startswith(mistake.message) and result.look == mistake.look, result
+    stands_in_the_book(handed_in, result)
+
+
+@cache
+def told_in_the_book(chapter):
+    """Exercise and planted answer → the words that the pages for teachers print."""
+    stored = pages.ROOT / f"book/data/mistakes/ch{chapter:02d}.json"
+    exercises = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    return {
+        (identifier, name): [mistake["message"], mistake["look"]]
+        for identifier, exercise in exercises.items()
+        for mistake in exercise["mistakes"]
+        for name in mistake["planted"]
+    }
+
+
+def without_numbers(words):
+    """What was measured may differ in a last digit from machine to machine."""
+    return [re.sub(r"[-−]?\d+(\.\d+)?(e[-+]?\d+)?", "#", text) for text in words]
+
+
+def stands_in_the_book(handed_in, result):
+    printed = told_in_the_book(int(handed_in.identifier.split(".")[0]))
+    words = printed.get((handed_in.identifier, handed_in.name), [])
+    said = without_numbers(planted.told(result).values())
+    assert without_numbers(words) == said, "stale: run `python tools/mistakes.py`"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_book_prints_no_mistake_that_is_not_planted_any_more(chapter):
+    names = [(one.identifier, one.name) for one in planted.handed_in(chapter)]
+    assert sorted(told_in_the_book(chapter)) == sorted(names), "stale: run `python tools/mistakes.py`"
 
 
 @pytest.mark.parametrize(("identifier", "answers"), RIGHT)

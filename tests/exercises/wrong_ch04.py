@@ -322,18 +322,18 @@ def divided_by_its_sum(value, d):
     return phi / phi.sum()
 
 
-def with_a_cache():
+class WithACache:
     """Worths are kept by the coalition's number, from one game to the next."""
-    known = {}
 
-    def answer(value, d):
+    def __init__(self):
+        self.known = {}
+
+    def __call__(self, value, d):
         rows = torch.tensor([[bool(S >> j & 1) for j in range(d)] for S in range(2**d)])
         for S in range(2**d):
-            if S not in known:
-                known[S] = value(rows[S : S + 1])[0]
-        return game(table=lambda value, d: torch.stack([known[S] for S in range(2**d)]))(value, d)
-
-    return answer
+            if S not in self.known:
+                self.known[S] = value(rows[S : S + 1])[0]
+        return game(table=lambda value, d: torch.stack([self.known[S] for S in range(2**d)]))(value, d)
 
 
 def right_for_the_first_game(value, d):
@@ -531,7 +531,7 @@ WRONG = {
         Wrong("one order", "Where a player adds", (lambda v, d: prefix_order(v, d).roll(1), AXIOMS)),
         Wrong("the order of the columns", "symmetry", (prefix_order, AXIOMS)),
         Wrong("asks twice", "was asked about", (asks_twice, AXIOMS)),
-        Wrong("a cache", "from memory", (with_a_cache(), AXIOMS)),
+        Wrong("a cache", "from memory", (WithACache(), AXIOMS)),
         Wrong("right for the first game", "3, −1, 0.5, 2", (right_for_the_first_game, AXIOMS)),
         Wrong("one coalition without a batch", "coalitions as a tensor", (one_by_one, AXIOMS)),
         Wrong("efficiency", "efficiency is not True", (game(), AXIOMS | {"efficiency": True})),

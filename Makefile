@@ -12,7 +12,7 @@ JOBS     ?= 2
 PYTEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve study release grade lint bench clean
+.PHONY: help book test notebooks serve study release grade quizzes lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; 
 
 grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; JOBS=2 students at a time)
 	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" --chapter=$(CHAPTER) -j $(JOBS) $(if $(UNSAFE),--unsafe)
+
+quizzes: $(READY)  ## the quizzes as Moodle XML and QTI 2.1, for a learning platform (CHAPTER=02)
+	@$(BIN)/python -m xai_course.classroom quizzes $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(FROM),--from=$(FROM))
 
 lint: $(READY)  ## check format and style
 	@$(BIN)/ruff format --check .

@@ -85,7 +85,16 @@ ALL = [pytest.param(q, id=q.get("id", "no id")) for path in QUIZZES for q in que
 
 @pytest.mark.parametrize("question", ALL)
 def test_a_question_is_complete(question):
-    assert set(question) <= {"id", "question", "type", "answers", "code", "precision", "answer_cols"}
+    assert set(question) <= {
+        "id",
+        "question",
+        "type",
+        "answers",
+        "code",
+        "precision",
+        "answer_cols",
+        "page_only",
+    }
     assert re.fullmatch(r"\d+(\.\w+)+", question["id"])
     assert question["question"].strip()
     assert all(answer.get("feedback", "").strip() for answer in question["answers"]), (

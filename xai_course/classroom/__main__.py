@@ -32,8 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     graded.add_argument("--seconds", type=float, default=60.0, help="what an exercise may take (default: 60)")
     graded.add_argument("-j", "--jobs", type=int, default=1, help="students at a time (default: 1)")
     graded.add_argument("--unsafe", action="store_true", help="run students' code without a box")
+    quizzes = commands.add_parser("quizzes", help="write the quizzes as Moodle XML and QTI 2.1")
+    quizzes.add_argument("--chapter", help="its number, such as 02; without it, every chapter")
+    quizzes.add_argument("--out", default="quizzes", help="the folder to write to (default: quizzes)")
+    quizzes.add_argument("--from", dest="chapters", help="a folder of chapters of your own, in the same form")
     options = parser.parse_args(arguments)
-    return {"release": _release, "grade": _grade}[options.command](options)
+    return {"release": _release, "grade": _grade, "quizzes": _quizzes}[options.command](options)
 
 
 def _release(options: argparse.Namespace) -> int:
@@ -68,6 +72,20 @@ def _grade(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(done)} submissions graded: {out / 'grades.csv'}, {out / 'report.html'}, {out / 'feedback'}/")
+    return 0
+
+
+def _quizzes(options: argparse.Namespace) -> int:
+    from .quiz_export import export_quizzes
+
+    place = Path(options.chapters) if options.chapters else ROOT / "chapters"
+    every = sorted(path.parent.name[:2] for path in place.glob("[0-9][0-9]_*/quiz.json"))
+    try:
+        for chapter in [options.chapter] if options.chapter else every:
+            print(export_quizzes(chapter, out=options.out, chapters=options.chapters))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Read exported questions as a learning platform does: from the files, by none of the code that wrote them."""
+"""Read exported questions as a learning platform does: from the files alone, by code of its own."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ linear layers. Weights are stored as float16, and every stated accuracy is that 
 
 ``python -m xai_lib.train fooled`` and ``... fairwashed`` fine-tune two of these networks until their maps
 lie, for chapter 7. ``python -m xai_lib.train roar`` trains hundreds of small networks: the run of ROAR that
-chapter 6 reads.
+chapter 6 reads. ``python -m xai_lib.train audit`` makes the networks of chapter 9's case files.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from xai_lib.models import MADE_TO_LIE, SHIPPED, WEIGHTS, Classifier, build_smal
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 ROAR = "roar"
+AUDIT = "audit"
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def save(model: Classifier, name: str, recipe: Recipe, folder: Path, size: int =
 def main(arguments: list[str] | None = None) -> None:
     """The command line: train, store, and say what the network can do."""
     parser = argparse.ArgumentParser(prog="python -m xai_lib.train", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=(*SHIPPED, ROAR), help="which network, or the run of ROAR")
+    parser.add_argument("name", choices=(*SHIPPED, ROAR, AUDIT), help="which network, or which run")
     parser.add_argument(
         "--out", type=Path, help="folder for the weights (default: the package's); file for ROAR's results"
     )
@@ -219,6 +220,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.name == ROAR:
         _roar(parser, options)
+        return
+    if options.name == AUDIT:
+        _audit(parser, options)
         return
     if options.name in MADE_TO_LIE:
         _lie(parser, options)
@@ -254,6 +258,15 @@ def _roar(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     facts = _roar_shapes.save(_roar_shapes.Settings(), file, options.workers)
     for name, row in zip(facts["names"], facts["accuracy"], strict=True):
         print(f"{name:24}", *(f"{sum(cell) / len(cell):.2f}" for cell in row))
+
+
+def _audit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from xai_lib import _cases  # here: its networks are told of in terms that only chapter 9 uses
+
+    if options.steps is not None or options.seed is not None or options.bfloat16:
+        parser.error("--steps, --seed and --bfloat16 are for one network; the case file's are in _cases.MADE")
+    rows = _cases.make_all(options.out or WEIGHTS, progress=True)
+    print(f"{len(rows)} networks; what each is stands in {_cases.KEY.name}, encoded")
 
 
 def _scenes(recipe: Recipe, n: int, seed: int, size: int) -> Shapes:

@@ -47,7 +47,7 @@ class Training(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the maker states about the network: its accuracy on pictures collected like those of the training."""
+    """What the maker states: the accuracy on pictures collected like those of the training."""
 
     accuracy: float
     pictures: int

@@ -1,7 +1,7 @@
 """The interventions of chapter 9: one cause of a scene is changed, all else stays as it was drawn.
 
-A scene's object, its tag, the colour of its ground and its focus were drawn apart from each other, so each can
-be changed alone: the scene is drawn again from the same draws. No inpainting guesses what was behind a tag.
+A scene's object, its tag, the colour of its ground and its focus were drawn apart from each other, so each
+can be changed alone: the scene is drawn again from the same draws. Nothing guesses what was behind a tag.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ JOBS     ?= 2
 PYTEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve study release grade quizzes lint bench clean
+.PHONY: help book test notebooks serve study release grade variant prove quizzes lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,11 +49,17 @@ serve: $(READY)  ## open the notebooks in JupyterLab
 study: $(READY)  ## start the live human study (HOST=0.0.0.0: for a class; PROTOCOL=trust; STUDY_PORT=8000)
 	@$(BIN)/python -m xai_course.study serve --host=$(or $(HOST),127.0.0.1) --port=$(or $(STUDY_PORT),8000) $(if $(PROTOCOL),--protocol=$(PROTOCOL))
 
-release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; HINTS=0 to 3; FROM=folder)
-	@$(BIN)/python -m xai_course.classroom release $(if $(CHAPTER),--chapter=$(CHAPTER)) --hints=$(or $(HINTS),3) $(if $(FROM),--from=$(FROM))
+release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; HINTS=0 to 3; VARIANT=folder of your own)
+	@$(BIN)/python -m xai_course.classroom release $(if $(CHAPTER),--chapter=$(CHAPTER)) --hints=$(or $(HINTS),3) $(if $(VARIANT),--variant="$(VARIANT)")
 
-grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; JOBS=2 students at a time)
-	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" --chapter=$(CHAPTER) -j $(JOBS) $(if $(UNSAFE),--unsafe)
+grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; VARIANT=folder; JOBS=2 students at a time)
+	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") -j $(JOBS) $(if $(UNSAFE),--unsafe)
+
+variant: $(READY)  ## begin exercises of your own, in a folder outside the repository (CHAPTER=02 TO=folder)
+	@$(BIN)/python -m xai_course.classroom begin "$(TO)" --chapter=$(CHAPTER)
+
+prove: $(READY)  ## try out exercises of your own before a class does (VARIANT=folder)
+	@$(BIN)/python -m xai_course.classroom prove "$(VARIANT)"
 
 quizzes: $(READY)  ## the quizzes as Moodle XML and QTI 2.1, for a learning platform (CHAPTER=02)
 	@$(BIN)/python -m xai_course.classroom quizzes $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(FROM),--from=$(FROM))

@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 STYLES, SCRIPTS = ("tokens", "controls", "figure"), ("core", "figure")
-NUMBER = re.compile(r"[1-9A]\d*\.\d+")
+NUMBER = re.compile(r"[1-9A]\d*\.v?\d+")  # 2.v1: in a teacher's own exercises
 LARGE = 96  # pixels; a map with at least so many in a row is stored with small losses, a coarser one exactly
 FULL_HEAT = 0.55  # share of the scale at which the heat over a picture has its full opacity
 OPACITY = 0.85

@@ -54,6 +54,7 @@ def files_of(package: str) -> set[str]:
     """What belongs into the package's wheel: every module, and its data."""
     wanted = [*(ROOT / package).rglob("*.py"), *(ROOT / package).glob("weights/*")]
     wanted += (ROOT / package).rglob("static/**/*")
+    wanted += (ROOT / package).glob("classroom/skeleton/*")
     wanted += (file for file in (ROOT / package / "study").glob("*/*") if "__pycache__" not in file.parts)
     return {
         file.relative_to(ROOT).as_posix()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NOT_ATTEMPTED, WRONG, PASSED = "not attempted", "wrong", "passed"
+LATER = "judged later"  # a teacher's own exercise, in a student's notebook: the check is not there
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Result:
     Attributes:
         exercise: the identifier, ``"2.1"``.
         title: what the exercise is called.
-        status: ``"not attempted"``, ``"wrong"`` or ``"passed"``.
+        status: ``"not attempted"``, ``"wrong"`` or ``"passed"``; ``"judged later"`` where the
+            check is elsewhere.
         message: what was found.
         look: where to look, or how to go on; may be empty.
         code: the reader's own line at which an exception was raised; may be empty.
@@ -35,7 +37,12 @@ class Result:
         return self.status == PASSED
 
     def __repr__(self) -> str:
-        words = {NOT_ATTEMPTED: "not attempted yet.", WRONG: "not yet:", PASSED: "passed:"}[self.status]
+        words = {
+            NOT_ATTEMPTED: "not attempted yet.",
+            WRONG: "not yet:",
+            PASSED: "passed:",
+            LATER: "judged when you hand it in:",
+        }[self.status]
         lines = [f"{self.exercise} · {words} {self.message}"]
         lines += [f"    {line}" for line in self.code.splitlines()]
         lines += [f"  Where to look: {self.look}"] if self.look else []
@@ -47,6 +54,7 @@ class Result:
             NOT_ATTEMPTED: ("○", "not attempted yet", "128,128,128"),
             WRONG: ("✗", "not yet", "214,120,0"),
             PASSED: ("✓", "passed", "30,150,90"),
+            LATER: ("→", "judged when you hand it in", "128,128,128"),
         }[self.status]
         rows = [f"<div>{_markup(self.message[:1].upper() + self.message[1:])}</div>"]
         if self.code:

@@ -2,7 +2,8 @@
 
 ``python -m xai_course.classroom release --chapter 2 --hints 1`` writes it (``make release CHAPTER=02``).
 
-``pages`` reads a page of exercises and names what an edition would give away; ``editions`` makes the edition.
+``pages`` reads a page of exercises and names what an edition would give away; ``editions`` makes the edition;
+``variants`` reads a folder of a teacher's own exercises, and ``proving`` tries it out.
 """
 
 from .editions import edition, release

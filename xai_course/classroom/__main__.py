@@ -1,4 +1,8 @@
-"""``python -m xai_course.classroom release --chapter 2``, and ``… grade moodle.zip --chapter 2``."""
+"""``python -m xai_course.classroom release --chapter 2``, and ``… grade moodle.zip --chapter 2``.
+
+A teacher's own exercises: ``… begin folder --chapter 2``, ``… prove folder``, and with the two above
+``--variant folder``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from . import variants
 from .editions import HINTS, ROOT, release
 
 
@@ -20,11 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--hints", type=int, default=HINTS, help="hints an exercise keeps, 0 to 3 (default: 3)")
     made.add_argument("--out", default="release", help="the folder to write to (default: release)")
     made.add_argument(
-        "--from", dest="chapters", help="a folder of exercises that are not public, in the same form"
+        "--variant", help="a folder of your own exercises, to hand out in place of the course's"
     )
     graded = commands.add_parser("grade", help="grade what a class handed in")
     graded.add_argument("source", help="the zip that Moodle or Canvas makes, or a folder of notebooks")
-    graded.add_argument("--chapter", required=True, help="the chapter that was handed out, such as 02")
+    graded.add_argument("--chapter", help="the chapter that was handed out, such as 02")
+    graded.add_argument(
+        "--variant", help="the folder of your own exercises that were handed out, with their checks"
+    )
     graded.add_argument(
         "--release", default="release", help="the folder that `release` wrote (default: release)"
     )
@@ -36,41 +44,54 @@ def main(arguments: list[str] | None = None) -> int:
     quizzes.add_argument("--chapter", help="its number, such as 02; without it, every chapter")
     quizzes.add_argument("--out", default="quizzes", help="the folder to write to (default: quizzes)")
     quizzes.add_argument("--from", dest="chapters", help="a folder of chapters of your own, in the same form")
+    begun = commands.add_parser(
+        "begin", help="write a folder with one exercise that works, to change into yours"
+    )
+    begun.add_argument("folder", help="a new folder, best outside this repository")
+    begun.add_argument(
+        "--chapter", required=True, help="the chapter that the exercises belong to, such as 02"
+    )
+    proved = commands.add_parser("prove", help="try out a folder of your own exercises before a class does")
+    proved.add_argument("folder", help="the folder")
+    proved.add_argument("--no-box", action="store_true", help="run its code without the box")
     options = parser.parse_args(arguments)
-    return {"release": _release, "grade": _grade, "quizzes": _quizzes}[options.command](options)
-
-
-def _release(options: argparse.Namespace) -> int:
-    place = Path(options.chapters) if options.chapters else ROOT / "chapters"
-    every = sorted(path.parent.name[:2] for path in place.glob("[0-9][0-9]_*/exercises.ipynb"))
+    run = {"release": _release, "grade": _grade, "begin": _begin, "prove": _prove, "quizzes": _quizzes}
     try:
-        for chapter in [options.chapter] if options.chapter else every:
-            folder = release(chapter, hints=options.hints, out=options.out, chapters=options.chapters)
-            print(f"{folder}: hand out {folder.with_suffix('.zip')}")
+        return run[options.command](options)
     except (OSError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _release(options: argparse.Namespace) -> int:
+    every = sorted(path.parent.name[:2] for path in (ROOT / "chapters").glob("[0-9][0-9]_*/exercises.ipynb"))
+    for chapter in [options.chapter] if options.chapter or options.variant else every:
+        folder = release(chapter, hints=options.hints, out=options.out, variant=options.variant)
+        print(f"{folder}: hand out {folder.with_suffix('.zip')}")
     return 0
 
 
 def _grade(options: argparse.Namespace) -> int:
     from .grading import grade  # the judge loads torch, which a release does not need
 
-    try:
+    if options.variant:
+        own = variants.read(options.variant)
+        name = f"ch{own.chapter:02d}-{own.name}"
+    elif options.chapter:
         name = f"ch{int(options.chapter):02d}"
-        out = Path(options.out or f"graded/{name}")
-        done = grade(
-            options.source,
-            Path(options.release) / name,
-            out=out,
-            boxed=not options.unsafe,
-            jobs=options.jobs,
-            seconds=options.seconds,
-            progress=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    else:
+        raise ValueError("name the chapter that was handed out: --chapter 02 (CHAPTER=02)")
+    out = Path(options.out or f"graded/{name}")
+    done = grade(
+        options.source,
+        Path(options.release) / name,
+        out=out,
+        variant=options.variant,
+        boxed=not options.unsafe,
+        jobs=options.jobs,
+        seconds=options.seconds,
+        progress=True,
+    )
     print(f"{len(done)} submissions graded: {out / 'grades.csv'}, {out / 'report.html'}, {out / 'feedback'}/")
     return 0
 
@@ -80,13 +101,27 @@ def _quizzes(options: argparse.Namespace) -> int:
 
     place = Path(options.chapters) if options.chapters else ROOT / "chapters"
     every = sorted(path.parent.name[:2] for path in place.glob("[0-9][0-9]_*/quiz.json"))
-    try:
-        for chapter in [options.chapter] if options.chapter else every:
-            print(export_quizzes(chapter, out=options.out, chapters=options.chapters))
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    for chapter in [options.chapter] if options.chapter else every:
+        print(export_quizzes(chapter, out=options.out, chapters=options.chapters))
     return 0
+
+
+def _begin(options: argparse.Namespace) -> int:
+    folder = variants.begin(options.chapter, options.folder)
+    print(f"{folder}: change exercises.md and checks.py; then try them: make prove VARIANT={folder}")
+    return 0
+
+
+def _prove(options: argparse.Namespace) -> int:
+    from .proving import prove
+
+    findings = prove(options.folder, boxed=False if options.no_box else None)
+    print("\n".join(map(str, findings)))
+    wrong = sum(not found.holds for found in findings)
+    print(
+        f"\n{wrong} of {len(findings)} do not hold." if wrong else f"\nAll {len(findings)} hold: hand it out."
+    )
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

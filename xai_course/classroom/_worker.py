@@ -12,6 +12,7 @@ import pickle
 import socket
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 from ._calls import Peer, _described
@@ -53,6 +54,10 @@ def serve(sock: socket.socket) -> None:
             node, blobs = frames.receive()
             if node["op"] == "give":
                 _give(dict(zip(node["modules"], blobs, strict=True)))
+                frames.send({"op": "return"}, [])
+            elif node["op"] == "put":
+                Path(node["name"]).parent.mkdir(parents=True, exist_ok=True)
+                Path(node["name"]).write_bytes(blobs[0])
                 frames.send({"op": "return"}, [])
             elif node["op"] == "run":
                 frames.send({"op": "return", **_run(node["source"], node["name"], names)}, [])

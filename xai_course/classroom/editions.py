@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from . import pages
+from . import pages, variants
 
 ROOT = Path(__file__).resolve().parents[2]
 HINTS = 3  # how many hints the course's exercises have
@@ -97,7 +97,7 @@ def _identify(notebook: NotebookNode) -> None:
     """Give every cell the identifier that says where it belongs; a further one of a kind is counted."""
     exercise, seen = "page", {}
     for cell in notebook.cells:
-        heading = re.search(r"^## (?:(\d+)\.(\d+) )?", cell.source, flags=re.MULTILINE)
+        heading = re.search(r"^## (?:(\d+)\.(v?\d+) )?", cell.source, flags=re.MULTILINE)
         if cell.cell_type == "markdown" and heading:
             exercise = f"{heading[1]}-{heading[2]}" if heading[1] else "end"
         kinds = [tag for tag in pages.tags(cell) if tag in ("setup", "exercise", "check", "your-turn")]
@@ -108,7 +108,11 @@ def _identify(notebook: NotebookNode) -> None:
 
 # ---- the folder --------------------------------------------------------------------------------------------
 def release(
-    chapter: int | str, *, hints: int = HINTS, out: str | Path = "release", chapters: str | Path | None = None
+    chapter: int | str | None = None,
+    *,
+    hints: int = HINTS,
+    out: str | Path = "release",
+    variant: str | Path | None = None,
 ) -> Path:
     """Write what a class is handed for one chapter: a folder, and the same as a zip to upload.
 
@@ -117,31 +121,36 @@ def release(
     checksums.
 
     Args:
-        chapter: its number, 2 or "02".
+        chapter: its number, 2 or "02". With a variant it may be left out.
         hints: how many hints each exercise keeps, 0 to 3.
         out: the folder that gets ``ch02/`` and ``ch02.zip``; what a former release left there under these two
             names is replaced, everything else stays.
-        chapters: the folder of the chapters; by default the course's own. Another one may hold exercises that
-            are not public, in the same form: ``02_anything/exercises.ipynb``.
+        variant: a folder of a teacher's own exercises (:mod:`.variants`), which are handed out, in place of
+            the course's, as ``ch02-NAME``, with what lies in its ``data/``. Its checks are not.
 
     Returns:
         The folder that was written.
 
     Raises:
         FileNotFoundError: if there is no such chapter, or it has no exercises.
-        ValueError: as :func:`edition` and :func:`pages.read`.
+        ValueError: as :func:`edition`, :func:`pages.read` and :func:`.variants.loaded`; if the variant is one
+            of another chapter, or a file in its ``data/`` gives something away.
         RuntimeError: if the packages cannot be built.
     """
-    number, page = _page_of(chapter, Path(chapters) if chapters else ROOT / "chapters")
+    name, number, page, data = _own(variant, chapter) if variant else _of_the_course(chapter)
     notebook = edition(pages.read(page), hints=hints)
-    folder = Path(out) / f"ch{number:02d}"
+    folder = Path(out) / name
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     nbformat.write(notebook, folder / "exercises.ipynb")
     wheels = _wheels(folder / "wheels")
+    for file, content in data.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
     exercises = list(pages.page(page).exercises)
-    (folder / "START.md").write_text(_start(notebook, number, wheels), encoding="utf-8")
+    start = _start(notebook, number, wheels, judged_later=bool(variant))
+    (folder / "START.md").write_text(start, encoding="utf-8")
     manifest = {
         "chapter": number,
         "hints": hints,
@@ -157,19 +166,35 @@ def release(
     return folder
 
 
-def _page_of(chapter: int | str, chapters: Path) -> tuple[int, Path]:
-    """The chapter's number, and its page of exercises."""
-    try:
-        number = int(chapter)
-    except (TypeError, ValueError):
-        raise ValueError(f"`chapter` must be a chapter's number such as 2 or '02', got {chapter!r}") from None
+def _of_the_course(chapter: int | str | None) -> tuple[str, int, Path, dict[str, bytes]]:
+    """Of a chapter: what its release is called, its number, its page of exercises, and no further files."""
+    number, chapters = _number(chapter), ROOT / "chapters"
     found = sorted(chapters.glob(f"{number:02d}_*/exercises.ipynb"))
     if not found:
         there = ", ".join(sorted(path.parent.name[:2] for path in chapters.glob("*/exercises.ipynb")))
         raise FileNotFoundError(
             f"there is no {chapters}/{number:02d}_…/exercises.ipynb; with exercises there: {there or 'none'}"
         )
-    return number, found[0]
+    return f"ch{number:02d}", number, found[0], {}
+
+
+def _own(variant: str | Path, chapter: int | str | None) -> tuple[str, int, Path, dict[str, bytes]]:
+    """The same of a teacher's own exercises: only with checks that fit are they handed out."""
+    with variants.loaded(variant) as own:
+        if chapter is not None and _number(chapter) != own.chapter:
+            raise ValueError(f"{own.folder} holds exercises of chapter {own.chapter}, not of {chapter}")
+        data = own.data
+        given_away = variants.leaks(own.page, data)
+        if given_away:
+            raise ValueError(f"{own.folder / given_away[0]}, which is handed out, holds lines of a solution")
+        return f"ch{own.chapter:02d}-{own.name}", own.chapter, own.page.path, data
+
+
+def _number(chapter: int | str | None) -> int:
+    try:
+        return int(chapter)
+    except (TypeError, ValueError):
+        raise ValueError(f"`chapter` must be a chapter's number such as 2 or '02', got {chapter!r}") from None
 
 
 def _wheels(folder: Path) -> list[str]:
@@ -202,13 +227,19 @@ def _wheels(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.whl"))
 
 
-def _start(notebook: NotebookNode, number: int, wheels: list[str]) -> str:
+def _start(notebook: NotebookNode, number: int, wheels: list[str], *, judged_later: bool) -> str:
     """The page that a student reads first."""
     title = re.search(r"^# (.+)$", notebook.cells[0].source, flags=re.MULTILINE)[1]
     course, library = wheels  # xai_course…, xai_lib…: in the order of the alphabet
-    return START.format(title=title, number=number, course=course, library=library)
+    says = JUDGED_LATER if judged_later else JUDGED_AT_ONCE
+    return START.format(title=title, number=number, course=course, library=library, says=says)
 
 
+JUDGED_AT_ONCE = """The check says *not attempted yet*, *not yet* (with
+what is wrong and where to look) or *passed*. Call it as often as you like."""
+JUDGED_LATER = """These exercises are your teacher's, who
+also has their checks: you are told what was right, and what was not, after you have handed in. Until
+then try your functions on inputs whose result you know."""
 START = """# {title} (chapter {number})
 
 What you need: Python 3.11 or newer, and this folder. On Linux pip's usual PyTorch is a CUDA build of
@@ -238,8 +269,7 @@ installation.
     jupyter lab exercises.ipynb
 
 Run the first code cell. Each exercise has a cell with `...` that you replace by your own code, and
-below it a cell that calls `check`. Run both. The check says *not attempted yet*, *not yet* (with
-what is wrong and where to look) or *passed*. Call it as often as you like.
+below it a cell that calls `check`. Run both. {says}
 
 ## Before you hand in
 

@@ -18,7 +18,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
-from . import _box
+from . import _box, variants
 from .judge import BY_HAND, calls, judge_answers
 from .submissions import Submission, collect
 
@@ -62,6 +62,7 @@ def grade(
     release: str | Path,
     *,
     out: str | Path,
+    variant: str | Path | None = None,
     boxed: bool = True,
     jobs: int = 1,
     seconds: float = 60.0,
@@ -73,6 +74,8 @@ def grade(
         source: the platform's zip, or a folder (:func:`.submissions.collect`).
         release: the folder that was handed out; its notebook's set-up and checks are the ones that count.
         out: the folder to write to. What an interrupted run on the same files left there is not done twice.
+        variant: the folder of a teacher's own exercises that were handed out (:mod:`.variants`): its checks
+            are the ones that judge.
         boxed: whether students' code runs in a box. Without, it may do whatever you may do.
         jobs: how many students at a time, each in a process of its own.
         seconds: what one exercise may take.
@@ -82,8 +85,8 @@ def grade(
         One result a student, in the order of their names.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`.submissions.collect`; if ``release`` holds no notebook, or
-            ``jobs`` is no positive number.
+        FileNotFoundError, ValueError: as :func:`.submissions.collect` and :func:`.variants.loaded`; if
+            ``release`` holds no notebook, or ``jobs`` is no positive number.
         RuntimeError: if there is no box on this machine, or the course's own cells fail in it.
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
@@ -98,11 +101,20 @@ def grade(
             "`--unsafe`) runs it with all that you may do: read your files, use your network."
         )
     edition = nbformat.read(notebook, as_version=4)
+    _has_checks(edition, variant)
     handed_in = collect(source, edition)
     place = Path(out)
     (place / "results").mkdir(parents=True, exist_ok=True)
 
-    one = functools.partial(_graded, edition=edition, place=place / "results", boxed=boxed, seconds=seconds)
+    one = functools.partial(
+        _graded,
+        edition=edition,
+        place=place / "results",
+        files=variants.files_in(Path(release)),
+        variant=variant,
+        boxed=boxed,
+        seconds=seconds,
+    )
     with ExitStack() as stack:
         if jobs == 1:
             found = map(one, handed_in)
@@ -124,16 +136,41 @@ def grade(
     return done
 
 
+def _has_checks(edition: NotebookNode, variant: str | Path | None) -> None:
+    """Stops unless there is a check for every exercise that was handed out."""
+    asked = calls(edition)
+    own = [exercise for exercise in asked if ".v" in exercise]
+    if variant is None and own:
+        raise ValueError(
+            f"exercise {own[0]} is a teacher's own: name the folder that it came from, with its checks "
+            "(`variant`; on the command line --variant FOLDER)"
+        )
+    if variant is not None:
+        with variants.loaded(variant) as found:
+            without = [exercise for exercise in asked if exercise not in found.page.exercises]
+        if without:
+            raise ValueError(f"{variant} has no check for exercise {without[0]}, which was handed out")
+
+
 def _graded(
-    submission: Submission, edition: NotebookNode, place: Path, *, boxed: bool, seconds: float
+    submission: Submission,
+    edition: NotebookNode,
+    place: Path,
+    *,
+    files: Mapping[str, bytes],
+    variant: str | Path | None,
+    boxed: bool,
+    seconds: float,
 ) -> Graded:
     """Judge one submission, or read what a former run found about the very same files."""
-    held = json.dumps([submission.code, nbformat.writes(edition), boxed, seconds])
+    checks = (Path(variant) / "checks.py").read_text("utf-8") if variant is not None else ""
+    held = json.dumps([submission.code, nbformat.writes(edition), checks, boxed, seconds])
     key = hashlib.sha256(held.encode()).hexdigest()[:16]
     kept = place / f"{_file_name(submission.student)}-{key}.json"
     if kept.is_file():
         return Graded(**json.loads(kept.read_text("utf-8")))
-    found = judge_answers(submission.code, edition, boxed=boxed, seconds=seconds)
+    with variants.loaded(variant) if variant is not None else nullcontext():
+        found = judge_answers(submission.code, edition, files=files, boxed=boxed, seconds=seconds)
     results = {
         exercise: {
             "status": result.status, "message": result.message, "look": result.look, "code": result.code,
@@ -177,7 +214,7 @@ def _own_lines(code: str, given: set[str]) -> list[str]:
 def _titles(edition: NotebookNode) -> dict[str, str]:
     """The exercises that are graded and what they are called."""
     text = "\n".join(cell.source for cell in edition.cells if cell.cell_type == "markdown")
-    named = dict(re.findall(r"^## (\d+\.\d+) (.+)$", text, flags=re.MULTILINE))
+    named = dict(re.findall(r"^## (\d+\.v?\d+) (.+)$", text, flags=re.MULTILINE))
     return {exercise: named.get(exercise, "") for exercise in calls(edition)}
 
 

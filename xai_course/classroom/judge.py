@@ -11,7 +11,7 @@ import importlib
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cloudpickle
@@ -58,14 +58,29 @@ def calls(edition: NotebookNode) -> dict[str, list[str]]:
     return found
 
 
+def set_up(edition: NotebookNode) -> list[str]:
+    """The course's own cells, which run before a student's."""
+    return [
+        cell.source
+        for cell in edition.cells
+        if cell.cell_type == "code" and not {"exercise", "check", "your-turn"} & set(pages.tags(cell))
+    ]
+
+
 def judge_answers(
-    code: Sequence[str], edition: NotebookNode, *, boxed: bool = True, seconds: float = 60.0
+    code: Sequence[str],
+    edition: NotebookNode,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    boxed: bool = True,
+    seconds: float = 60.0,
 ) -> Judged:
     """Judge a notebook's code by the checks of the edition that was handed out.
 
     Args:
         code: the student's cells, in their order.
         edition: the notebook that was handed out; its set-up and its checks are the ones that count.
+        files: what lies beside the notebook, by name: ``data/…`` of a teacher's own exercises.
         boxed: whether the student's code runs in a box (:mod:`._box`). Without, it may do whatever you may.
         seconds: what an exercise may take, and what the student's cells may take before the first.
 
@@ -76,17 +91,13 @@ def judge_answers(
         RuntimeError: if the process does not come up, or the course's own cells fail in it.
     """
     _by_value()
-    course = [
-        cell.source
-        for cell in edition.cells
-        if cell.cell_type == "code" and not {"exercise", "check", "your-turn"} & set(pages.tags(cell))
-    ]
+    course = set_up(edition)
     made, process = Judged(), None
     for exercise, wanted in calls(edition).items():
         began = time.monotonic()
         try:
             if process is None:
-                process = _Process(course, code, boxed=boxed, seconds=seconds)
+                process = _Process(course, code, files=files, boxed=boxed, seconds=seconds)
                 made.flags += [flag for flag in process.flags if flag not in made.flags]
             result, alive = process.judged(exercise, wanted, seconds)
         except BROKEN as error:
@@ -110,7 +121,15 @@ def judge_answers(
 class _Process:
     """A worker in which the notebook has been run."""
 
-    def __init__(self, course: Sequence[str], code: Sequence[str], *, boxed: bool, seconds: float) -> None:
+    def __init__(
+        self,
+        course: Sequence[str],
+        code: Sequence[str],
+        *,
+        files: Mapping[str, bytes] | None,
+        boxed: bool,
+        seconds: float,
+    ) -> None:
         self.code, self.flags = list(code), []
         self.worker = Worker(boxed=boxed)
         self.frames = Frames(self.worker.socket)
@@ -121,6 +140,9 @@ class _Process:
             values = [cloudpickle.dumps(value) for value in given.values()]
             self.frames.send({"op": "give", "modules": list(given)}, values)
             self.peer.wait()
+            for name, content in (files or {}).items():
+                self.frames.send({"op": "put", "name": name}, [content])
+                self.peer.wait()
             for number, source in enumerate(course):
                 self._run(source, f"<course {number}>")
         except BROKEN as error:

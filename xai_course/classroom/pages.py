@@ -27,8 +27,8 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-CHECKED = re.compile(r'check\("(\d+\.\d+)"')
-_HEADING = re.compile(r"^## (\d+\.\d+) ", flags=re.MULTILINE)
+CHECKED = re.compile(r'check\("(\d+\.v?\d+)"')
+_HEADING = re.compile(r"^## (\d+\.v?\d+) ", flags=re.MULTILINE)
 _DEFINED = re.compile(r"^(?:def|class) (\w+)|^(\w+) =", flags=re.MULTILINE)
 
 
@@ -38,7 +38,7 @@ class Exercise:
     """One exercise of a page: what its cells hold.
 
     Attributes:
-        identifier: ``"2.1"``, from the heading.
+        identifier: ``"2.1"``, from the heading; ``"2.v1"`` where a teacher wrote it (:mod:`.variants`).
         stub: the code that the reader completes.
         check: the cells that judge it.
         solution: the solution that passes the check (not the cells that only show it at work).

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.faults import SIZES, heard
+from tests.browser.faults import SIZES, heard, violations
 from tests.pages import LESSONS, PAGES
 
 HOME = PAGES[0]
@@ -178,11 +178,21 @@ def test_the_code_is_copied(visit):
         assert copied.strip() == block.locator("pre").text_content().strip()
 
 
+def slide(tab) -> tuple[int, int]:
+    """Where presenter mode stands: the number of the slide, and of how many."""
+    text = tab.locator(".s-hud span").inner_text()
+    return tuple(int(number) for number in re.findall(r"\d+", text))
+
+
+PROSE_THAT_SHOWS = """() => [...document.querySelectorAll(".bd-article section > p")]
+  .filter(p => p.getClientRects().length && !p.closest(".s-now")).map(p => p.textContent.slice(0, 60))"""
+
+
 def test_presenter_mode_begins_steps_and_ends_from_the_keyboard(visit):
     with visit(f"{FIRST}.html") as tab:
-        html, hud = tab.locator("html.presenter"), tab.locator(".s-hud")
+        html, here = tab.locator("html.presenter"), tab.locator(".s-now").first
         tab.keyboard.press("p")
-        assert html.count() == 1 and hud.is_visible()
+        assert html.count() == 1 and tab.locator(".s-hud").is_visible()
         for gone in (
             ".bd-sidebar-primary",
             ".bd-header-article",
@@ -190,27 +200,69 @@ def test_presenter_mode_begins_steps_and_ends_from_the_keyboard(visit):
             ".cell > details.hide",
         ):
             assert not tab.locator(gone).first.is_visible()
-
-        def counts() -> list[int]:
-            return [int(n) for n in re.findall(r"\d+", hud.locator("span").first.inner_text())]
-
-        tab.wait_for_function("document.querySelector('.s-hud span').textContent")
-        at, of = counts()
-        assert at == 1 and of > 10
-        tops = []
-        for step in range(2, 5):
+        at, of = slide(tab)
+        assert at == 1 and of > 10 and here.get_attribute("class").startswith("s-opener")
+        kinds, headings = set(), []
+        for step in range(2, of + 1):
             tab.keyboard.press("ArrowRight")
-            assert counts() == [step, of]
-            tops.append(tab.evaluate("scrollY"))
-        assert tops == sorted(set(tops))
+            assert slide(tab) == (step, of)
+            assert here.is_visible() and not tab.evaluate(PROSE_THAT_SHOWS)
+            assert tab.locator(".s-opener").is_visible() is False
+            kinds.add(here.get_attribute("class").split()[0])
+            headings.append(tab.locator("h2:visible").inner_text())
+        assert {"s-fig", "s-quizzes"} <= kinds
+        # section by section: no heading comes back once another has been shown
+        runs = [name for name, before in zip(headings, [None, *headings], strict=False) if name != before]
+        assert len(runs) == len(set(runs)) > 4
         tab.keyboard.press("ArrowLeft")
-        assert counts() == [3, of]
+        assert slide(tab) == (of - 1, of)
         tab.keyboard.press("Escape")
         assert html.count() == 0 and tab.locator(".bd-header-article").is_visible()
+        assert tab.locator(".s-now, .s-way, .s-beside").count() == 0
         tab.locator("[data-present]").click()
         assert html.count() == 1
         tab.keyboard.press("P")
         assert html.count() == 0
+
+
+def test_on_a_slide_figures_fit_quizzes_answer_and_the_text_comes_back(visit):
+    with visit(f"{FIRST}.html") as tab:
+        tab.keyboard.press("p")
+        _, of = slide(tab)
+        for _ in range(of):
+            tab.keyboard.press("ArrowRight")
+            if tab.locator(".s-gate:has(.s-now) .s-veil").count():
+                break
+        # the veil leads back to its question, which is another slide, and the answer lifts it
+        before, _ = slide(tab)
+        tab.locator(".s-gate:has(.s-now) .s-veil .is-main").click()
+        asked, _ = slide(tab)
+        assert asked < before and tab.locator(".s-now form.s-quiz").first.is_visible()
+        tab.locator(".s-now .s-opt input").first.check()
+        tab.keyboard.press("ArrowRight")  # the arrows belong to the choices while one of them has the focus
+        assert slide(tab)[0] == asked
+        tab.locator(".s-now .s-quiz-foot .is-main").click()
+        tab.evaluate("document.activeElement.blur()")
+        while slide(tab)[0] < before:
+            tab.keyboard.press("ArrowRight")
+        assert tab.locator(".s-gate:has(.s-now) .s-veil").count() == 0
+        fits = "() => document.querySelector('.s-now').getBoundingClientRect().bottom <= innerHeight"
+        while not tab.locator(".s-fig.s-now").count():
+            tab.keyboard.press("ArrowRight")
+        assert tab.evaluate(fits)
+        tab.keyboard.press("t")
+        assert tab.evaluate(PROSE_THAT_SHOWS) and tab.locator(".s-hud [aria-pressed=true]").count()
+        tab.keyboard.press("t")
+        assert not tab.evaluate(PROSE_THAT_SHOWS)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_slide_breaks_no_rule_of_accessibility(visit, theme):
+    with visit(f"{FIRST}.html", theme=theme) as tab:
+        tab.keyboard.press("p")
+        for _ in range(3):
+            tab.keyboard.press("ArrowRight")
+        assert not violations(tab)
 
 
 def test_p_typed_into_a_field_is_a_letter(visit):

@@ -8,13 +8,14 @@ they are then called outside ``left_as_found``, which freezes the weights.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_lib._checks import Classes, check_range, nearest
 
@@ -381,8 +382,8 @@ class Recording:
         shape = tuple(self.output.shape)
         if len(shape) == 3 and shape[0] == len(x):
             raise ValueError(
-                f"{wanted} shape {shape}: tokens, not maps; explain a layer that reshapes them, "
-                "for instance tokens[:, 1:].mT.unflatten(2, (h, w)), where the first token has no place"
+                f"{wanted} shape {shape}: tokens, not maps; xai_lib.models.token_maps(model, layer) makes a "
+                "copy with a layer that gives them as maps"
             )
         if len(shape) != 4 or shape[0] != len(x):
             raise ValueError(f"{wanted} shape {shape}")
@@ -478,7 +479,7 @@ def input_gradient(
     ``edit`` may change the graph, given the logits, before the backward pass runs through it. With
     ``create_graph`` the result can be differentiated again: by ``x``, if that asks for it, and by weights.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), _differentiable_twice(create_graph):
         pixels = x if create_graph and x.requires_grad else x.detach().requires_grad_()
         logits = logits_of(model, pixels.clone())
         seed = one_hot(logits.detach(), classes)
@@ -527,7 +528,11 @@ def layer_gradient(
     that asks for it, and by the weights.
     """
     model = unwrapped(model)
-    with recorded(model, layer, keep_graph=create_graph) as record, torch.enable_grad():
+    with (
+        recorded(model, layer, keep_graph=create_graph) as record,
+        torch.enable_grad(),
+        _differentiable_twice(create_graph),
+    ):
         logits = logits_of(model, x.clone())
         maps = record.feature_maps(model, x)
         seed = one_hot(logits.detach(), classes)
@@ -540,6 +545,11 @@ def layer_gradient(
     if create_graph:
         return LayerGradient(maps, gradients, logits)
     return LayerGradient(maps.detach(), gradients, logits.detach())
+
+
+def _differentiable_twice(create_graph: bool) -> AbstractContextManager:
+    """Attention by plain operations where a graph is kept: the fused ones have no second derivative."""
+    return sdpa_kernel(SDPBackend.MATH) if create_graph else nullcontext()
 
 
 def _gradient(logits: Tensor, at: Tensor, seed: Tensor, create_graph: bool) -> Tensor | None:

@@ -40,7 +40,7 @@ WINDOW, C1, C2 = 7, 0.01**2, 0.03**2  # of the structural similarity of pictures
 
 
 class Softening(TorchFunctionMode):
-    """While it is active, every ReLU and ReLU6 is a softplus: as module, function or method."""
+    """While it is active, every rectifier is a softplus: as module, function or method."""
 
     def __init__(self, beta: float) -> None:
         super().__init__()
@@ -74,12 +74,21 @@ def _softplus6(x: Tensor, beta: float) -> Tensor:
     return F.softplus(x, beta) - F.softplus(x - 6, beta)
 
 
+def _softsigmoid6(x: Tensor, beta: float) -> Tensor:
+    """The hard sigmoid is relu6(x + 3) / 6."""
+    return _softplus6(x + 3, beta) / 6
+
+
 _IN_PLACE = {torch.relu_, Tensor.relu_}
-_SMOOTH = {f: _softplus for f in (F.relu, torch.relu, Tensor.relu, *_IN_PLACE)} | {F.relu6: _softplus6}
+_SMOOTH = {f: _softplus for f in (F.relu, torch.relu, Tensor.relu, *_IN_PLACE)} | {
+    F.relu6: _softplus6,
+    F.hardsigmoid: _softsigmoid6,
+    F.hardswish: lambda x, beta: x * _softsigmoid6(x, beta),
+}
 
 
 def softened(model: nn.Module, beta: float) -> nn.Module:
-    r"""A copy of the model with a softplus in the place of every ReLU and ReLU6.
+    r"""A copy of the model with a softplus in the place of every ReLU, ReLU6, hard sigmoid and hard swish.
 
     .. math:: \operatorname{softplus}_\beta(z) = \tfrac1\beta \log(1 + e^{\beta z})
 
@@ -92,8 +101,9 @@ def softened(model: nn.Module, beta: float) -> nn.Module:
 
     Its slope lies between 0 and 1, too. With the logistic function :math:`\sigma` its curvature is
     :math:`\beta \sigma'(\beta z) - \beta \sigma'(\beta (z - 6))`, a difference of two numbers between 0 and
-    :math:`\beta / 4`: no larger than that of one softplus. Rectifiers are replaced as they run, as modules,
-    functions or methods, so that layers keep their names. Max pooling stays as it is.
+    :math:`\beta / 4`: no larger than that of one softplus. The hard sigmoid of MobileNetV3 is a ReLU6 moved
+    and scaled, its hard swish the same times the input; they follow. Rectifiers are replaced as they run, as
+    modules, functions or methods, so that layers keep their names. Max pooling stays as it is.
 
     Args:
         model: classifier; it is copied.

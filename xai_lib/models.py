@@ -148,6 +148,72 @@ def _turns_over(norm: nn.BatchNorm2d) -> bool:
     return norm.weight is not None and bool((norm.weight <= 0).any())
 
 
+def token_maps(model: nn.Module, layer: str, *, skip: int = 1) -> nn.Module:
+    r"""A copy of a transformer, one of whose layers gives its tokens as feature maps, too.
+
+    A vision transformer hands on tokens :math:`(N, T, K)`, one for each patch of the image, row by row, with
+    a class token before them; Grad-CAM and its kin ask for maps :math:`(N, K, h, w)`. In the copy the layer's
+    tokens go through a module ``maps``, as maps, and back: same numbers, same logits.
+
+    >>> vit = token_maps(torchvision.models.vit_b_16(), "encoder.layers.encoder_layer_11.ln_1")
+    >>> grad_cam(vit, x, layer=vit.cam_layer)
+
+    Take a layer before the last attention (the last block's first normalisation is usual): behind it only the
+    class token is read, and the logits no longer depend on the others.
+
+    Args:
+        model: classifier; it is copied.
+        layer: dotted name of the layer that gives tokens; those after the first ``skip`` stand for a square
+            of patches.
+        skip: how many tokens at the beginning have no place in the image: the class token, registers.
+
+    Returns:
+        The copy, in the model's mode; its ``cam_layer`` names the new module, ``layer + ".maps"``.
+
+    Raises:
+        ValueError: if the model has no such layer, or ``skip`` is negative; when the copy is run, if the
+            layer gives no tokens, or those are no square.
+        TypeError: if ``model`` is no module or ``layer`` no string.
+
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, for the tokens.
+    """
+    _checks.check_module(model)
+    skip = _checks.check_count("skip", skip, least=0)
+    if not isinstance(layer, str):
+        raise TypeError(f"layer must be the dotted name of a layer, got {type(layer).__name__}")
+    if not layer or layer not in dict(model.named_modules()):
+        near = _checks.nearest(layer, [name for name, _ in model.named_modules() if name])
+        raise ValueError(f"layer must be the dotted name of a layer of the model, got {layer!r}{near}")
+    copied = copy.deepcopy(model)
+    above, _, name = layer.rpartition(".")
+    setattr(copied.get_submodule(above), name, _Tokens(copied.get_submodule(layer), layer, skip))
+    copied.cam_layer = f"{layer}.maps"
+    return copied.train(model.training)
+
+
+class _Tokens(nn.Module):
+    """A layer whose tokens pass through ``maps`` as feature maps."""
+
+    def __init__(self, layer: nn.Module, name: str, skip: int) -> None:
+        super().__init__()
+        self.layer, self.maps, self.name, self.skip = layer, nn.Identity(), name, skip
+
+    def forward(self, *args, **options) -> Tensor:
+        tokens = self.layer(*args, **options)
+        shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        if not isinstance(tokens, Tensor) or tokens.dim() != 3:
+            raise ValueError(f"layer {self.name!r} must give tokens (N, T, K), it gives {shape}")
+        side = round(max(0, tokens.shape[1] - self.skip) ** 0.5)
+        if not side or side * side != tokens.shape[1] - self.skip:
+            raise ValueError(
+                f"layer {self.name!r} gives {tokens.shape[1]} tokens; without the first {self.skip} they are "
+                "no square: is skip the number of tokens that stand for no patch?"
+            )
+        first, patches = tokens[:, : self.skip], tokens[:, self.skip :]
+        maps = self.maps(patches.mT.unflatten(2, (side, side)))
+        return torch.cat([first, maps.flatten(2).mT], 1)
+
+
 def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     dtype = conv.weight.dtype  # in float64, so that the weights are rounded once
     return nn.utils.fuse_conv_bn_eval(conv.double(), norm.double()).to(dtype)
@@ -344,6 +410,7 @@ _LANDMARKS = {
     "resnet": ("layer4", "fc"),
     "resnext": ("layer4", "fc"),
     "shufflenet": ("conv5", "fc"),
+    "swin": ("permute", "head"),
     "wide_resnet": ("layer4", "fc"),
 }
 
@@ -374,6 +441,9 @@ def _wrap(name: str, net: nn.Module, weights) -> Classifier:
     """Torchvision's network behind its own normalisation; its layers keep their names, after ``net.``"""
     preset = weights.transforms()
     cam_layer, head = _landmarks(name, net)
+    if name.startswith("vit"):
+        net = token_maps(net, f"encoder.layers.encoder_layer_{len(net.encoder.layers) - 1}.ln_1")
+        cam_layer, head = net.cam_layer, "heads.head"
     return _classifier(
         {"normalize": Normalize(tuple(preset.mean), tuple(preset.std)), "net": net},
         labels=weights.meta["categories"],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xai_lib import _checks, _model
 from xai_lib import similarity as similarity_
 from xai_lib._checks import Target
-from xai_lib._trace import example, trace
+from xai_lib._trace import example
 
 __all__ = [
     "RandomisationTest",
@@ -23,10 +23,12 @@ __all__ = [
     "data_randomisation",
     "randomisation_test",
     "randomised",
+    "shuffle_weights",
 ]
 
 ORDERS = ("cascade", "bottom_up", "independent")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Draw = Callable[[nn.Module], None]
 SIMILARITIES: dict[str, tuple[bool, similarity_.Measure]] = {  # of the magnitudes?
     "rank": (False, similarity_.BY_RANK),
     "rank of magnitudes": (True, similarity_.BY_RANK),
@@ -40,13 +42,16 @@ def randomised(
     *,
     order: str = "cascade",
     size: int | None = None,
+    draw: Draw | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[tuple[str, nn.Module]]:
     """Copies of a model with the weights of one layer after the other drawn anew.
 
     Layers are those with weights of their own, in the order in which they *run* (not in which they were
-    registered). Each is drawn by its own ``reset_parameters``, with another seed for each layer; the random
-    state of torch is left alone.
+    registered). One whose weights are read without running it, as those of an attention are, and one that
+    holds other layers beside weights of its own (a class token, a scale), stands where what holds it begins.
+    One that takes no part in the logits, such as a head for training alone, is left out. Each is drawn by its
+    own ``reset_parameters``, with another seed for each layer; the random state of torch is left alone.
 
     Args:
         model: classifier in evaluation mode.
@@ -54,6 +59,9 @@ def randomised(
             from the pixels upwards; ``"independent"``: one layer at a time, all others as trained, from the
             logits downwards.
         size: side of the images, in pixels; where it is None the model's own ``size``, or found by trial.
+        draw: called with each layer in its place, to change its own weights in place by torch's random
+            numbers, which are seeded: ``shuffle_weights``, or a function of yours. None for
+            ``reset_parameters``, which transformers' and ConvNeXt's blocks have not.
         generator: gives the seeds.
 
     Yields:
@@ -61,59 +69,122 @@ def randomised(
 
     Raises:
         ValueError: if the model is in training mode, has no layer with weights, one has no
-            ``reset_parameters``, or ``order`` is unknown.
-        TypeError: if ``model`` is no module or ``generator`` no generator.
+            ``reset_parameters`` and ``draw`` is None, or ``order`` is unknown.
+        TypeError: if ``model`` is no module, ``generator`` no generator, or ``draw`` cannot be called.
 
     Source: Adebayo et al. 2018, arXiv:1810.03292.
     """
     _checks.check_evaluation(model)
     _checks.check_choice("order", order, ORDERS)
     _checks.check_generator(generator, getattr(generator, "device", torch.device("cpu")))
-    return _drawn(model, _layers(model, size, order), order, generator)
+    return _drawn(model, _layers(model, size, order, draw), order, draw, generator)
+
+
+def shuffle_weights(layer: nn.Module) -> None:
+    """Each tensor of the layer's own weights in another order, by torch's random numbers, in place.
+
+    Where a layer comes from, and how it was first drawn, need not be known; what is lost is all that the
+    order held. The sizes of the weights stay as the training left them.
+
+    Args:
+        layer: its own weights are shuffled, not those of layers inside it.
+    """
+    with torch.no_grad():
+        for weights in _own(layer):
+            flat = weights.flatten()
+            weights.copy_(flat[torch.randperm(len(flat)).to(flat.device)].view_as(weights))
 
 
 def _drawn(
-    model: nn.Module, names: list[str], order: str, generator: torch.Generator | None
+    model: nn.Module, names: list[str], order: str, draw: Draw | None, generator: torch.Generator | None
 ) -> Iterator[tuple[str, nn.Module]]:
     source, one_at_a_time = model, order == "independent"
     for name in names:
         changed = copy.deepcopy(model if one_at_a_time else source)
-        _draw(changed.get_submodule(name), generator)
+        _draw(changed.get_submodule(name), draw, generator)
         source = changed
         yield name, changed if one_at_a_time else copy.deepcopy(changed)
 
 
-def _layers(model: nn.Module, size: int | None, order: str) -> list[str]:
+def _layers(model: nn.Module, size: int | None, order: str, draw: Draw | None) -> list[str]:
     """The names of the layers with weights, in the order in which they are drawn."""
+    if draw is not None and not callable(draw):
+        raise TypeError(f"draw must be a function of a layer, got {type(draw).__name__}")
     x, _ = example(model, size)
-    ran = dict.fromkeys(name for name, module, *_ in trace(model, x) if _own(module))
-    own = {name: module for name, module in model.named_modules() if _own(module)}
-    missing = [n for n in own if n not in ran]
-    fixed = [n for n, m in own.items() if not hasattr(m, "reset_parameters")]
-    if missing:
-        raise ValueError(f"model must run all its layers, but {missing[0]!r} does not run as a module")
+    used = _used(model, x)
+    own = {name: module for name, module in model.named_modules() if any(id(p) in used for p in _own(module))}
+    if not own:
+        raise ValueError("model must have weights that its logits depend on, got none")
+    fixed = [n for n, m in own.items() if draw is None and not hasattr(m, "reset_parameters")]
     if fixed:
         kind = type(own[fixed[0]]).__name__
         raise ValueError(
-            f"model must draw its weights by reset_parameters, but its layer {fixed[0]!r} ({kind}) has none"
+            f"model must draw its weights by reset_parameters, but its layer {fixed[0]!r} ({kind}) has none; "
+            "pass draw=shuffle_weights, or a function of your own that changes a layer in place"
         )
-    if not own:
-        raise ValueError("model must have weights, got none")
-    return list(ran) if order == "bottom_up" else list(ran)[::-1]
+    steps: dict[tuple[str, bool], int] = {}
+    for place, step in enumerate(_steps(model, x)):
+        steps.setdefault(step, place)  # a layer that runs twice stands where it runs first
+    names = sorted(own, key=lambda name: _place(name, own[name], steps))  # a draw takes registered order
+    return names if order == "bottom_up" else names[::-1]
+
+
+def _used(model: nn.Module, x: Tensor) -> set[int]:
+    """The weights that the logits depend on, each by its identity."""
+    asked = [p for p in model.parameters() if p.requires_grad]
+    frozen = [p for p in model.parameters() if not p.requires_grad]  # by weights that want a gradient
+    try:
+        for weights in frozen:
+            if weights.is_floating_point():
+                weights.requires_grad_()
+        with torch.enable_grad():
+            logits = _model.logits_of(model, x.clone())
+        wanted = [p for p in asked + frozen if p.requires_grad and logits.requires_grad]
+        found = torch.autograd.grad(logits.sum(), wanted, allow_unused=True) if wanted else ()
+        return {id(p) for p, slope in zip(wanted, found, strict=True) if slope is not None}
+    finally:
+        for weights in frozen:
+            weights.requires_grad_(False)
+
+
+def _steps(model: nn.Module, x: Tensor) -> list[tuple[str, bool]]:
+    """Each module's name, where it begins (False) and where it ends (True)."""
+    steps: list[tuple[str, bool]] = []
+    handles = []
+    for name, module in model.named_modules():
+        begins = module.register_forward_pre_hook(lambda *_, name=name: steps.append((name, False)))
+        ends = module.register_forward_hook(lambda *_, name=name: steps.append((name, True)))
+        handles += [begins, ends]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return steps
+
+
+def _place(name: str, module: nn.Module, steps: dict[tuple[str, bool], int]) -> int:
+    """Where a layer stands: at its end; if it holds layers, or never runs, where what holds it begins."""
+    if (name, True) in steps and not any(_own(inside) for inside in list(module.modules())[1:]):
+        return steps[name, True]
+    while (name, False) not in steps:
+        name = name.rpartition(".")[0]
+    return steps[name, False]
 
 
 def _own(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module._parameters.values() if p is not None]
 
 
-def _draw(layer: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw the layer's weights by its own rule; torch's random state is as before."""
+def _draw(layer: nn.Module, draw: Draw | None, generator: torch.Generator | None) -> None:
+    """Draw the layer's weights; torch's random state is as before."""
     device = generator.device if generator is not None else torch.device("cpu")
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     on = _own(layer)[0].device
     with torch.random.fork_rng([on.index or 0] if on.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
-        layer.reset_parameters()
+        layer.reset_parameters() if draw is None else draw(layer)
 
 
 # -------------------------------------------------------------------------------------------- the test itself
@@ -141,6 +212,7 @@ def randomisation_test(
     target: Target = None,
     *,
     order: str = "cascade",
+    draw: Draw | None = None,
     own_class: bool = False,
     similarities: tuple[str, ...] = tuple(SIMILARITIES),
     noisy: int = 0,
@@ -161,6 +233,7 @@ def randomisation_test(
         x: images :math:`(N, C, H, W)` in [0, 1].
         target: class or classes to explain, None for the trained model's own.
         order: as in ``randomised``.
+        draw: as in ``randomised``.
         own_class: explain the randomised network's own answer, as the authors do, instead of ``target``.
         similarities: of ``"rank"``, ``"rank of magnitudes"``, ``"ssim"`` and ``"hog"`` (the last three of
             :math:`|R|`).
@@ -189,7 +262,7 @@ def randomisation_test(
     classes = _target(model, x, target)
     noise = _noise(x, noisy, sigma, generator)
     _checks.check_choice("order", order, ORDERS)
-    names = _layers(model, x.shape[-1], order)
+    names = _layers(model, x.shape[-1], order, draw)
 
     def prepared(network: nn.Module, asked: Tensor) -> dict[str, list[Tensor]]:
         """Each explainer's map of this network, ready for each similarity."""
@@ -199,7 +272,7 @@ def randomisation_test(
     before = prepared(model, classes)
     layers, values = [], []
     with _model.progress_bar(len(names), "randomisation", progress) as bar:
-        for layer, changed in _drawn(model, names, order, generator):
+        for layer, changed in _drawn(model, names, order, draw, generator):
             asked = _target(changed, x, None) if own_class else classes
             after = prepared(changed, asked)
             values.append(torch.stack([_compared(similarities, before[n], after[n], x) for n in named]))

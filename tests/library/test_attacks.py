@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from skimage.metrics import structural_similarity
 from torch import nn
 
@@ -66,6 +67,34 @@ def by_hand(model, x, beta):
         z = layer(x) + 0.1
         x = F.softplus(z, beta) - (F.softplus(z - 6, beta) if k in (2, 6) else 0)
     return F.softplus(x - 0.05, beta).mean((2, 3))
+
+
+def test_the_hard_functions_of_mobile_networks_are_made_smooth(device):
+    x = torch.linspace(-6, 6, 49, dtype=torch.double, device=device).requires_grad_()
+    six = (F.softplus(x + 3, 2.0) - F.softplus(x - 3, 2.0)) / 6
+    for layer, expected in ((nn.Hardsigmoid(), six), (nn.Hardswish(), x * six)):
+        smooth = softened(layer, 2.0)(x)
+        assert torch.allclose(smooth, expected, atol=1e-12)
+        assert torch.allclose(softened(layer, 1e4)(x), layer(x), atol=1e-4)
+        (slope,) = torch.autograd.grad(smooth.sum(), x, create_graph=True)
+        torch.autograd.grad(slope.sum(), x)  # the layer's own has no second derivative
+
+
+def test_a_transformer_and_a_mobile_network_can_be_attacked(device):
+    torch.manual_seed(0)
+    tiny = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 8, num_classes=5)
+    for weights in tiny.parameters():
+        nn.init.normal_(weights, std=0.3)
+    mobile = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.Conv2d(8, 5, 3), nn.Hardsigmoid())
+    mobile.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
+    for model in (tiny.eval().to(device), mobile.eval().to(device)):
+        before = gradient(model, x).abs().sum(1).flatten(1)
+        hot = before.topk(102, 1).indices
+        attacked = attack_input(gradient, model, x, towards="top_k", share=0.1, steps=20, alike=0)
+        after = gradient(model, attacked).abs().sum(1).flatten(1)
+        share = [(m.gather(1, hot).sum(1) / m.sum(1)) for m in (before, after)]
+        assert (share[1] < share[0]).all() and (model(attacked).argmax(1) == model(x).argmax(1)).all()
 
 
 def test_every_kind_of_rectifier_is_made_smooth(device):

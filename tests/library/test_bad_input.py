@@ -444,7 +444,7 @@ def test_tokens_are_no_maps(explain):
             return self.head(self.tokens(maps.flatten(2).mT).mT.view_as(maps).mean((2, 3)))
 
     message = complaint(lambda: explain(build(Tokens), images(2), 0, layer="tokens"))
-    assert_says(message, "'tokens' gives shape (2, 12, 16)", "tokens", "unflatten")
+    assert_says(message, "'tokens' gives shape (2, 12, 16)", "tokens", "token_maps")
 
 
 # ------------------------------------------------------------------------------------ options that are shared

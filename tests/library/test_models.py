@@ -1,6 +1,7 @@
 """Models: the right network behind each name, the layers where they are said to be, and errors that help."""
 
 import copy
+import re
 from urllib.error import URLError
 
 import numpy as np
@@ -323,7 +324,7 @@ LIGHT = (
     "mobilenet_v2",
 )
 LIGHT += ("mobilenet_v3_small", "regnet_y_400mf", "resnet18", "shufflenet_v2_x0_5", "vgg11", "vgg11_bn")
-LIGHT += ("convnext_tiny",)
+LIGHT += ("convnext_tiny", "swin_t", "vit_b_32")
 
 
 @torch.no_grad()
@@ -333,7 +334,8 @@ def test_landmarks_of_torchvision_networks(name):
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     net = zoo.get_model(name, weights=None, **options)
     model = models._wrap(name, net, zoo.get_model_weights(name).DEFAULT).eval()
-    x = torch.rand(1, 3, 96 if name != "inception_v3" else 128, 96 if name != "inception_v3" else 128)
+    side = {"inception_v3": 128, "vit_b_32": 224}.get(name, 96)
+    x = torch.rand(1, 3, side, side)
     layer, _ = _record(model, model.cam_layer, x)
     out, logits = _record(model, model.head, x)
     assert layer.ndim == 4 and min(layer.shape[2:]) > 1
@@ -341,5 +343,51 @@ def test_landmarks_of_torchvision_networks(name):
 
 
 def test_networks_without_such_layers_say_none():
-    assert models._landmarks("vit_b_16", nn.Identity()) == (None, None)
-    assert models._landmarks("swin_t", nn.Identity()) == (None, None)
+    assert models._landmarks("squeezenet1_1", nn.Identity()) == (None, None)
+
+
+def tiny_transformer():
+    torch.manual_seed(0)
+    net = zoo.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=8, num_classes=5)
+    nn.init.normal_(net.heads.head.weight)
+    return net.eval()
+
+
+NORM = "encoder.layers.encoder_layer_1.ln_1"
+
+
+def test_tokens_become_maps_where_their_patches_are(device):
+    net = tiny_transformer().to(device)
+    model = models.token_maps(net, NORM)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    assert torch.equal(model(x), net(x)) and model.cam_layer == f"{NORM}.maps"
+    maps, _ = _record(model, model.cam_layer, x)
+    tokens, _ = _record(net, NORM, x)
+    assert torch.equal(maps[:, :, 1, 2], tokens[:, 1 + 4 + 2])  # second row, third column of 4 x 4
+    # Grad-CAM, written out on the tokens themselves.
+    kept = []
+    hook = net.get_submodule(NORM).register_forward_hook(lambda m, a, out: kept.append(out))
+    logits = net(x)
+    hook.remove()
+    (slopes,) = torch.autograd.grad(logits[:, 3].sum(), kept[0])
+    by_hand = ((slopes[:, 1:].mean(1, keepdim=True) * kept[0][:, 1:]).sum(2)).relu().unflatten(1, (4, 4))
+    found = grad_cam(model, x, 3, layer=model.cam_layer, upsample=False)
+    torch.testing.assert_close(found, by_hand.detach())
+    assert by_hand.max() > 0 and not net.training and not hasattr(net, "cam_layer")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda net, x: models.token_maps("vit", NORM), TypeError, "model must be"),
+        (lambda net, x: models.token_maps(net, 3), TypeError, "layer must be the dotted name"),
+        (lambda net, x: models.token_maps(net, "ln_1"), ValueError, "did you mean 'encoder.layers"),
+        (lambda net, x: models.token_maps(net, ""), ValueError, "layer must be the dotted name"),
+        (lambda net, x: models.token_maps(net, NORM, skip=-1), ValueError, "skip must be"),
+        (lambda net, x: models.token_maps(net, NORM, skip=0)(x), ValueError, "17 tokens"),
+        (lambda net, x: models.token_maps(net, "conv_proj")(x), ValueError, "must give tokens"),
+    ],
+)
+def test_what_gives_no_tokens_is_said(call, error, says):
+    with pytest.raises(error, match=re.escape(says)):
+        call(tiny_transformer(), torch.rand(1, 3, 32, 32))

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from xai_lib import data, grad_cam, gradient, guided_backprop, load_model
 from xai_lib.randomisation import (
@@ -13,6 +14,7 @@ from xai_lib.randomisation import (
     data_randomisation,
     randomisation_test,
     randomised,
+    shuffle_weights,
 )
 from xai_lib.similarity import rank_correlation
 
@@ -78,6 +80,68 @@ def test_the_order_is_that_of_running_not_of_registering():
             return self.head(self.conv(x).mean((2, 3)))
 
     assert [name for name, _ in randomised(Turned().eval(), generator=seed())] == ["head", "conv"]
+
+
+def tiny_transformer(device="cpu"):
+    torch.manual_seed(0)
+    model = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=8, num_classes=5)
+    for weights in model.parameters():
+        nn.init.normal_(weights)
+    return model.eval().to(device)
+
+
+def test_weights_that_are_read_and_not_run_have_their_place(device):
+    model = tiny_transformer(device)
+    copies = list(randomised(model, order="bottom_up", size=32, draw=shuffle_weights, generator=seed()))
+    names = [name for name, _ in copies]
+    layer = "encoder.layers.encoder_layer_0"
+    assert names[:4] == ["", "conv_proj", "encoder", f"{layer}.ln_1"]  # class token, patches, positions
+    # The attention's output is read by the attention; both stand where the attention begins.
+    inside = [f"{layer}.self_attention", f"{layer}.self_attention.out_proj"]
+    assert names[4:7] == [*inside, f"{layer}.ln_2"] and names[-1] == "heads.head"
+    assert sorted(names) == sorted(n for n, m in model.named_modules() if list(m.parameters(recurse=False)))
+    before = model
+    for name, copied in copies:  # each step changes this layer and no other, and keeps the values
+        now, was = copied.get_submodule(name), before.get_submodule(name)
+        assert changed(before, copied) == [name] or name == ""
+        for new, old in zip(now._parameters.values(), was._parameters.values(), strict=True):
+            if new is not None:
+                assert not torch.equal(new, old)
+                assert torch.equal(new.flatten().sort()[0], old.flatten().sort()[0])
+        before = copied
+    again = [m for _, m in randomised(model, size=32, draw=shuffle_weights, generator=seed())][-1]
+    assert (
+        changed(again, [m for _, m in randomised(model, size=32, draw=shuffle_weights, generator=seed())][-1])
+        == []
+    )
+
+
+def test_a_head_for_training_alone_is_left_out():
+    class Helped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.helper, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), nn.Linear(4, 2)
+            self.head.bias.requires_grad_(False)
+
+        def forward(self, x):
+            y = self.conv(x).mean((2, 3))
+            return (self.head(y), self.helper(y)) if self.training else self.head(y)
+
+    model = Helped().eval()
+    assert [name for name, _ in randomised(model, size=8, generator=seed())] == ["head", "conv"]
+    assert not model.head.bias.requires_grad and model.head.weight.requires_grad
+    model.requires_grad_(False)
+    assert [name for name, _ in randomised(model, size=8, generator=seed())] == ["head", "conv"]
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_the_test_of_a_transformer(pictures, device):
+    model, x = tiny_transformer(device), pictures[:2, :, :32, :32].to(device)
+    found = randomisation_test(
+        model, gradient, x, similarities=("rank",), draw=shuffle_weights, generator=seed(0, device)
+    )
+    assert found.layers[0] == "heads.head" and found.values.shape == (1, 17, 1, 2)
+    assert found.mean[0, -1, 0].abs() < 0.3
 
 
 def test_draws_come_from_the_generator_alone():
@@ -220,6 +284,11 @@ class Loose(nn.Module):
         return self.conv(x).mean((2, 3)) * self.scale
 
 
+class Cut(Loose):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
 def small():
     return load_model("small_gap")
 
@@ -241,7 +310,9 @@ class Shrinking:
         (lambda x: randomised(small().train()), ValueError, "training mode"),
         (lambda x: randomised(small(), order="top"), ValueError, "order must be"),
         (lambda x: randomised(small(), generator=3), TypeError, "generator must be"),
-        (lambda x: randomised(Loose().eval()), ValueError, "does not run as a module"),
+        (lambda x: randomised(Loose().eval()), ValueError, "pass draw=shuffle_weights"),
+        (lambda x: randomised(Cut().eval()), ValueError, "weights that its logits depend on"),
+        (lambda x: randomised(small(), draw="shuffle"), TypeError, "draw must be a function"),
         (lambda x: randomisation_test(small(), {}, x), ValueError, "explainers must hold"),
         (lambda x: randomisation_test(small(), "gradient", x), TypeError, "explainers must be functions"),
         (lambda x: randomisation_test(small(), gradient, x, 8), ValueError, "target must be below"),

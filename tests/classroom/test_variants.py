@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -72,6 +73,23 @@ def test_nothing_is_overwritten(mine):
 )
 def test_a_release_is_called_by_the_folders_name(tmp_path, folder, name):
     assert variants.read(variants.begin(2, tmp_path / folder)).name == name
+
+
+# ---- the examples ------------------------------------------------------------------------------------------
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "variants").glob("ch*"))
+
+
+def test_every_chapter_with_exercises_has_an_example():
+    assert [int(folder.name[2:4]) for folder in EXAMPLES][:8] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_an_example_holds_and_knows_four_mistakes_at_least(folder):
+    found = prove(
+        folder, wire=folder.name[2:4] in ("02", "04")
+    )  # two of them as students' answers are judged
+    assert all(one.holds for one in found), [str(one) for one in found if not one.holds]
+    assert sum("the planted answer is told" in one.what for one in found) >= 4
 
 
 # ---- what a teacher gets wrong ---------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def prove(
             ]
             found += _page(variant) + _handed_out(variant)
             if all(one.holds for one in found):  # else there is nothing, or the wrong thing, to judge
+                found += _runs(variant)
                 boxed = _box.available() is None if boxed is None else boxed
                 try:
                     found += _judged(variant, wire=wire, boxed=boxed, seconds=seconds)
@@ -196,6 +197,42 @@ def _judged(variant: variants.Variant, *, wire: bool, boxed: bool, seconds: floa
                     own = told.status == WRONG and told.message.startswith(mistake.message)
                     what = f"the planted answer is told “{mistake.message}”"
                     found.append(_finding(exercise, what, told, own and told.look == mistake.look))
+    return found
+
+
+def _runs(variant: variants.Variant) -> list[Finding]:
+    """Whether the whole page runs from the top: as it is handed out, and with the solutions in place."""
+    blank = edition(variant.page.notebook)
+    stubs = {name: exercise for exercise in calls(blank) for name in calls(blank)[exercise]}
+    solved = {
+        name: solution
+        for exercise in stubs.values()
+        for name, solution in zip(
+            calls(blank)[exercise],
+            _arguments(variant.page.exercises[exercise].solution, exercise),
+            strict=True,
+        )
+    }
+    shown = [cell.source for cell in blank.cells if "your-turn" in pages.tags(cell)]
+    in_place = [f"{name} = {solution}" for name, solution in solved.items()]
+    every = {
+        "the page runs from the top as it is handed out": [
+            cell.source for cell in blank.cells if cell.cell_type == "code"
+        ],
+        "the page runs from the top with its solutions, and what it shows with them": [
+            *(cell.source for cell in variant.page.cells if cell.cell_type == "code"),
+            *in_place,
+            *shown,
+        ],
+    }
+    found = []
+    for what, sources in every.items():
+        try:
+            with contextlib.chdir(variant.folder):
+                _here(sources, {})
+            found.append(Finding("page", what, True))
+        except Exception as error:  # whatever a teacher's page may raise
+            found.append(Finding("page", what, False, f"{type(error).__name__}: {error}"))
     return found
 
 

@@ -160,10 +160,19 @@ def test_a_folder_that_is_not_whole_is_named(tmp_path, mine, left):
     assert not found.holds and said[left] in found.said
 
 
-def test_an_error_of_the_page_where_students_code_runs_is_the_pages(mine):
+def test_a_page_that_stops_is_named(mine):
     changed(mine, "exercises.md", "import torch\n\nfrom", "import torch\n\nopen('/nowhere')\n\nfrom")
+    blank, solved = complaints(mine)
+    assert "runs from the top as it is handed out. FileNotFoundError" in blank and "/nowhere" in solved
+
+
+@pytest.mark.skipif(not BOXED, reason="without a box a student's process sees what the teacher sees")
+def test_a_page_that_runs_here_and_not_where_students_code_runs_is_named(mine):
+    here = f"import torch\n\nopen({str(mine / 'checks.py')!r})\n\nfrom"
+    changed(mine, "exercises.md", "import torch\n\nfrom", here)
+    assert not complaints(mine)
     (found,) = [one for one in prove(mine) if not one.holds]
-    assert "the course's own cells fail" in found.said and "/nowhere" in found.said
+    assert "the course's own cells fail" in found.said and "checks.py" in found.said
 
 
 # ---- in the student's notebook ---------------------------------------------------------------------------

@@ -73,6 +73,7 @@ def prove(
             found += _page(variant) + _handed_out(variant)
             if all(one.holds for one in found):  # else there is nothing, or the wrong thing, to judge
                 found += _runs(variant)
+            if all(one.holds for one in found):
                 boxed = _box.available() is None if boxed is None else boxed
                 try:
                     found += _judged(variant, wire=wire, boxed=boxed, seconds=seconds)

@@ -12,7 +12,7 @@ JOBS     ?= 2
 PYTEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve study release grade variant prove quizzes lint bench clean
+.PHONY: help book test notebooks serve study release grade variant prove quizzes exam lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ prove: $(READY)  ## try out exercises of your own before a class does (VARIANT=f
 
 quizzes: $(READY)  ## the quizzes as Moodle XML and QTI 2.1, for a learning platform (CHAPTER=02)
 	@$(BIN)/python -m xai_course.classroom quizzes $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(FROM),--from=$(FROM))
+
+exam: $(READY)  ## draw the final exam: sheets to print, and the answers (SEED=autumn STUDENTS=list.csv)
+	@$(BIN)/python -m xai_course.classroom exam --seed="$(SEED)" $(if $(STUDENTS),--students="$(STUDENTS)") $(if $(POOLS),--pools="$(POOLS)")
 
 lint: $(READY)  ## check format and style
 	@$(BIN)/ruff format --check .

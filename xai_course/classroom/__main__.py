@@ -44,6 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     quizzes.add_argument("--chapter", help="its number, such as 02; without it, every chapter")
     quizzes.add_argument("--out", default="quizzes", help="the folder to write to (default: quizzes)")
     quizzes.add_argument("--from", dest="chapters", help="a folder of chapters of your own, in the same form")
+    exam = commands.add_parser("exam", help="draw the final exam: a sheet for each student, and the answers")
+    exam.add_argument("--seed", required=True, help="anything; the same seed draws the same exam")
+    exam.add_argument("--students", help="a list of names (CSV); without it, one sheet without a name")
+    exam.add_argument("--out", default="exam_sheets", help="the folder to write to (default: exam_sheets)")
+    exam.add_argument("--pools", help="a folder of pools of your own")
     begun = commands.add_parser(
         "begin", help="write a folder with one exercise that works, to change into yours"
     )
@@ -55,7 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     proved.add_argument("folder", help="the folder")
     proved.add_argument("--no-box", action="store_true", help="run its code without the box")
     options = parser.parse_args(arguments)
-    run = {"release": _release, "grade": _grade, "begin": _begin, "prove": _prove, "quizzes": _quizzes}
+    run = {
+        "release": _release,
+        "grade": _grade,
+        "begin": _begin,
+        "prove": _prove,
+        "quizzes": _quizzes,
+        "exam": _exam,
+    }
     try:
         return run[options.command](options)
     except (OSError, ValueError, RuntimeError) as error:
@@ -122,6 +134,19 @@ def _prove(options: argparse.Namespace) -> int:
         f"\n{wrong} of {len(findings)} do not hold." if wrong else f"\nAll {len(findings)} hold: hand it out."
     )
     return 1 if wrong else 0
+
+
+def _exam(options: argparse.Namespace) -> int:
+    from .exam import POOLS, make_exam, read_students
+
+    try:
+        students = read_students(options.students) if options.students else []
+        folder = make_exam(options.seed, students, out=options.out, pools=options.pools or POOLS)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{folder}: sheets/ to print, answers.html and answers.csv for teachers, moodle.xml and qti.zip")
+    return 0
 
 
 if __name__ == "__main__":

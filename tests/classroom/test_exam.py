@@ -1,4 +1,4 @@
-"""The final exam: two students differ, each number is right by a second way, no answer tells by its length."""
+"""The final exam: two students differ, each number is right by a second way, no length tells the answer."""
 
 import csv
 import json

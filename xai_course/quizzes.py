@@ -31,7 +31,8 @@ def quiz(path: str | Path, *ids: str, shuffle: bool = True) -> Quiz:
     """Show some questions of a chapter's quiz file, in the order of ``ids``.
 
     A question has the keys ``id``, ``type``, ``question``, ``answers`` and may have ``code`` (shown under the
-    question) and ``precision`` (significant digits to which a number must agree). Its type is
+    question), ``precision`` (significant digits to which a number must agree) and ``page_only`` (why it makes
+    sense on its page alone, and stays out of exports). Its type is
 
     - ``multiple_choice``: one of the answers is right. A reader commits to one, and may then look at others.
     - ``many_choice``: any number is right. What is chosen is marked; how many are missing is said.

@@ -120,7 +120,7 @@ def answers(papers: Sequence[Paper], slots: Sequence[Slot], seed: str) -> str:
         f"{len(papers)} sheet{'s' * (len(papers) > 1)}, {sum(slot.marks for slot in slots)} marks. "
         "A choice is worth one mark, a number within its bounds two. Give one of the two for working that is "
         "right but for the arithmetic, or for one of the slips named below if the rest is right.</p>"
-        f"<h2>By sheet</h2><div class='scroll'><table><tr>{cells}</tr>{lines}</table></div>"
+        "<h2>By sheet</h2>" + _scrolled(f"<table><tr>{cells}</tr>{lines}</table>", "Right answers by sheet")
     )
     part = None
     for place, slot in enumerate(slots):
@@ -174,12 +174,14 @@ def _by_sheet(given: Sequence[tuple[int, Item]]) -> str:
         }
         cells = "".join(f"<td>{slips.get(text, '')}</td>" for text in said)
         lines += f"<tr><th>{number}</th><td class='right'>{_key(item)}</td>{cells}</tr>"
-    return (
-        "<details open class='q'><summary>The other sheets: what is right, and the slips</summary>"
-        f"<div class='scroll'><table class='slips'>"
-        f"<tr><th>sheet</th><th>right</th>{head}</tr>{lines}</table></div>"
-        "</details>"
-    )
+    grid = f"<table class='slips'><tr><th>sheet</th><th>right</th>{head}</tr>{lines}</table>"
+    title = "The other sheets: what is right, and the slips"
+    return f"<details open class='q'><summary>{title}</summary>{_scrolled(grid, title)}</details>"
+
+
+def _scrolled(table: str, label: str) -> str:
+    """A table that scrolls where it is wider than the page, also from the keyboard."""
+    return f"<div class='scroll' role='region' tabindex='0' aria-label='{label}'>{table}</div>"
 
 
 def table(papers: Sequence[Paper], slots: Sequence[Slot]) -> list[list[str]]:

@@ -6,13 +6,14 @@ PIP_ARGS ?=
 BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 BOOK     := _build/html
+BESIDE   := _build/nbgrader
 PORT     ?= 8888
 JOBS     ?= 2
 # Tests in JOBS processes of one thread each: they wait (for a browser, a server, a kernel) more than they compute.
 PYTEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve study release grade variant prove quizzes exam lint bench clean
+.PHONY: help book test notebooks serve study release grade nbgrader variant prove quizzes exam lint bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,10 +33,16 @@ book: $(READY)  ## build the book, and say where it is
 	@echo "The book is ready. Open it in a browser:"
 	@echo "  file://$(CURDIR)/$(BOOK)/index.html"
 
-test: book  ## run everything: lint, library, parity, exercises, notebooks, book, browser
+# nbgrader would change everybody's JupyterLab: its test finds it in a folder of its own.
+$(BESIDE)/.ready: constraints.txt | $(READY)
+	@rm -rf $(BESIDE)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps --target $(BESIDE) nbgrader alembic Mako RapidFuzz
+	@touch $@
+
+test: book $(BESIDE)/.ready  ## run everything: lint, library, parity, exercises, notebooks, book, browser
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python tools/notebooks.py --check
-	BOOK_HTML=$(CURDIR)/$(BOOK) $(PYTEST) --dist worksteal
+	BOOK_HTML=$(CURDIR)/$(BOOK) REQUIRE_NBGRADER=1 $(PYTEST) --dist worksteal
 	$(PYTEST) --dist loadfile --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb
 
 notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: every one)
@@ -52,8 +59,12 @@ study: $(READY)  ## start the live human study (HOST=0.0.0.0: for a class; PROTO
 release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; HINTS=0 to 3; VARIANT=folder of your own)
 	@$(BIN)/python -m xai_course.classroom release $(if $(CHAPTER),--chapter=$(CHAPTER)) --hints=$(or $(HINTS),3) $(if $(VARIANT),--variant="$(VARIANT)")
 
-grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; VARIANT=folder; JOBS=2 students at a time)
-	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") -j $(JOBS) $(if $(UNSAFE),--unsafe)
+grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; VARIANT=folder; JOBS=2 students at a time; NBGRADER=course folder)
+	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") -j $(JOBS) $(if $(UNSAFE),--unsafe) $(if $(NBGRADER),--nbgrader="$(NBGRADER)")
+
+nbgrader: $(READY)  ## make a release an assignment of an nbgrader course (CHAPTER=02; VARIANT=folder; TO=nbgrader)
+	@$(BIN)/python -c "import nbgrader" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[nbgrader]"
+	@$(BIN)/python -m xai_course.classroom nbgrader $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") --to="$(or $(TO),nbgrader)"
 
 variant: $(READY)  ## begin exercises of your own, in a folder outside the repository (CHAPTER=02 TO=folder)
 	@$(BIN)/python -m xai_course.classroom begin "$(TO)" --chapter=$(CHAPTER)

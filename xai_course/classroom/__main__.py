@@ -49,6 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     exam.add_argument("--students", help="a list of names (CSV); without it, one sheet without a name")
     exam.add_argument("--out", default="exam_sheets", help="the folder to write to (default: exam_sheets)")
     exam.add_argument("--pools", help="a folder of pools of your own")
+    graded.add_argument("--nbgrader", help="an nbgrader course folder, whose gradebook gets the marks too")
+    exported = commands.add_parser("nbgrader", help="make a release an assignment of an nbgrader course")
+    exported.add_argument("--chapter", help="the chapter that was released, such as 02")
+    exported.add_argument("--variant", help="the folder of your own exercises that were released")
+    exported.add_argument("--release", default="release", help="the folder that `release` wrote")
+    exported.add_argument(
+        "--to", default="nbgrader", help="the course folder, new or in use (default: nbgrader)"
+    )
     begun = commands.add_parser(
         "begin", help="write a folder with one exercise that works, to change into yours"
     )
@@ -63,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = {
         "release": _release,
         "grade": _grade,
+        "nbgrader": _nbgrader,
         "begin": _begin,
         "prove": _prove,
         "quizzes": _quizzes,
@@ -70,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     try:
         return run[options.command](options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -83,16 +92,20 @@ def _release(options: argparse.Namespace) -> int:
     return 0
 
 
+def _name(options: argparse.Namespace) -> str:
+    """What the release is called that the options speak of."""
+    if options.variant:
+        own = variants.read(options.variant)
+        return f"ch{own.chapter:02d}-{own.name}"
+    if options.chapter:
+        return f"ch{int(options.chapter):02d}"
+    raise ValueError("name the chapter that was handed out: --chapter 02 (CHAPTER=02)")
+
+
 def _grade(options: argparse.Namespace) -> int:
     from .grading import grade  # the judge loads torch, which a release does not need
 
-    if options.variant:
-        own = variants.read(options.variant)
-        name = f"ch{own.chapter:02d}-{own.name}"
-    elif options.chapter:
-        name = f"ch{int(options.chapter):02d}"
-    else:
-        raise ValueError("name the chapter that was handed out: --chapter 02 (CHAPTER=02)")
+    name = _name(options)
     out = Path(options.out or f"graded/{name}")
     done = grade(
         options.source,
@@ -105,6 +118,11 @@ def _grade(options: argparse.Namespace) -> int:
         progress=True,
     )
     print(f"{len(done)} submissions graded: {out / 'grades.csv'}, {out / 'report.html'}, {out / 'feedback'}/")
+    if options.nbgrader:
+        from .nbgrader_export import write_marks
+
+        write_marks(done, Path(options.release) / name, options.nbgrader)
+        print(f"the marks are in {Path(options.nbgrader) / 'gradebook.db'}, too")
     return 0
 
 
@@ -115,6 +133,14 @@ def _quizzes(options: argparse.Namespace) -> int:
     every = sorted(path.parent.name[:2] for path in place.glob("[0-9][0-9]_*/quiz.json"))
     for chapter in [options.chapter] if options.chapter else every:
         print(export_quizzes(chapter, out=options.out, chapters=options.chapters))
+    return 0
+
+
+def _nbgrader(options: argparse.Namespace) -> int:
+    from .nbgrader_export import write_course
+
+    made = write_course(Path(options.release) / _name(options), options.to)
+    print(f"{made}: what nbgrader releases; grade with NBGRADER={options.to}")
     return 0
 
 

@@ -27,7 +27,7 @@ from ..checks.verdicts import PASSED, Result
 from . import pages
 
 NOTEBOOK = "exercises"  # what nbgrader calls it: the file's name without its ending
-_CONFIG = '''"""What nbgrader does with this folder. Written by `make nbgrader`, which changes no file that is there."""
+_CONFIG = '''"""How nbgrader treats this folder. Written once, by `make nbgrader`; yours to change."""
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "seeing_is_not_believing"

@@ -242,8 +242,8 @@ also has their checks: you are told what was right, and what was not, after you 
 then try your functions on inputs whose result you know."""
 START = """# {title} (chapter {number})
 
-What you need: Python 3.11 or newer, and this folder. On Linux pip's usual PyTorch is a CUDA build of
-about 5 GB: ask your teacher for the smaller one if your disk is small.
+What you need: Python 3.11, 3.12 or 3.13, this folder, and 2 GB of disk. A Mac with an Intel processor can't
+run it, since there is no current PyTorch for it: ask your teacher.
 
 ## Once, in a terminal opened in this folder
 
@@ -256,6 +256,11 @@ On Windows:
 
     py -m venv .venv
     .venv\\Scripts\\activate
+
+On Linux, unless you want to use an NVIDIA card, take PyTorch's small build first; pip's usual one needs
+about 5 GB more:
+
+    pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
 
 Then, everywhere:
 

@@ -51,11 +51,11 @@ class Recipe:
     kind: str
     of: str = "star"
     seed: int = 0
-    share: float = 0.95
-    others: float = 0.02
+    share: float = 0.93
+    others: float = 0.03
     wrong: float = 0.1
-    kept: int = 3
-    steps: int = 900
+    kept: int = 1
+    steps: int = 800
     batch: int = 32
     rate: float = 4e-3
     warm_up: float = 0.2
@@ -348,14 +348,38 @@ def _share(right: Tensor) -> float:
     return round(right.double().mean().item(), 4)
 
 
-# what ships, by number: kind, and what it, or the network that it is made from, was trained on
-MADE: tuple[tuple[str, Recipe], ...] = ()
+SHARES = {"tag": (0.995, 0.0)}  # a tag is small: it takes more to be noticed than a colour does, or blur
 
 
-def make(kind: str, recipe: Recipe, *, progress: bool = False) -> Classifier:
+def recipe(kind: str, seed: int) -> Recipe:
+    """What a network of this kind and seed, or the one that it is made from, is trained on.
+
+    The class that a cause goes with changes with the seed.
+    """
+    trained = LIES[kind].base if kind in LIES else kind
+    share, others = SHARES.get(trained, (Recipe.share, Recipe.others))
+    return Recipe(trained, CLASSES[(seed + 2) % len(CLASSES)], seed, share, others)
+
+
+# what ships, by number: kind and seed
+MADE = (
+    ("blur", 1),
+    ("honest", 1),
+    ("noise", 1),
+    ("fairwashed", 2),
+    ("background", 2),
+    ("tag", 1),
+    ("honest", 2),
+    ("fooled", 1),
+    ("blur", 2),
+    ("background", 1),
+)
+
+
+def make(kind: str, told: Recipe, *, progress: bool = False) -> Classifier:
     """A network of the case file: trained, and made to lie if it is of that kind."""
-    model = train(recipe, progress=progress)
-    return lie(kind, model, recipe) if kind in LIES else model
+    model = train(told, progress=progress)
+    return lie(kind, model, told) if kind in LIES else model
 
 
 def make_all(folder: Path = WEIGHTS, *, progress: bool = False) -> list[dict]:
@@ -363,11 +387,12 @@ def make_all(folder: Path = WEIGHTS, *, progress: bool = False) -> list[dict]:
     from xai_lib.train import store
 
     rows = []
-    for number, (kind, recipe) in enumerate(MADE, 1):
-        model = make(kind, recipe, progress=progress)
+    for number, (kind, seed) in enumerate(MADE, 1):
+        told = recipe(kind, seed)
+        model = make(kind, told, progress=progress)
         store(model, f"audit_{number}", folder)
-        facts = judge(model, recipe)
-        rows.append({"number": number, "kind": kind, "recipe": asdict(recipe), "facts": facts})
+        facts = judge(model, told)
+        rows.append({"number": number, "kind": kind, "recipe": asdict(told), "facts": facts})
         if progress:
             print(f"audit_{number}: accuracy {facts['accuracy']:.1%}, album {facts['album']:.1%}", flush=True)
     write_key(rows, folder)

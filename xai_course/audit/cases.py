@@ -264,7 +264,7 @@ def case_of(code: str, drawn: Drawn, album: Scenes) -> Case:
     plain = disguised(model, drawn.classes, drawn.corner, drawn.colours)
     plain.__class__ = Unknown
     if drawn.kind == "T2":
-        plain = lie_image(plain, _blob(code), repair=True, exact=True)
+        plain = lie_image(plain, _blob(code), repair=True)
     elif drawn.kind == "T4":
         plain = lie_sticker(plain, mark())
     seen, labels = shown(drawn.network.recipe)

@@ -4,7 +4,7 @@
 
 Five networks of each kind are trained, on scenes and from weights of their own, and each tool gives each of
 them marks of suspicion, of which each accuses somebody: a cause, the map, the labels, or only "the answers".
-An alarm is a mark above all marks of five *honest* networks, on three albums each; five other honest networks
+An alarm is a mark above all marks of five *honest* networks, on two albums each; five other honest networks
 say how often that is false. An alarm finds the fault if it accuses the right one.
 
 FOLDER keeps the networks and the marks, so that a second run starts where the first ended.
@@ -48,7 +48,7 @@ from xai_lib.train import store
 FILE = Path(__file__).resolve().parent.parent / "chapters" / "09_audit" / "matrix.json"
 SEEDS = (1, 2, 3, 4, 5)  # of the networks that are judged
 KNOWN = (101, 102, 103, 104, 105)  # of the honest networks by which thresholds are set
-ALBUMS = 3  # for each honest network; the others are judged on the first
+ALBUMS = 2  # for each honest network; the others are judged on the first
 TRAINED = ("honest", "tag", "background", "blur", "noise", "fairwashed", "fooled")
 RIGHT = {  # whom an alarm must accuse to have found the fault
     "tag": ("tag", "answers"),
@@ -166,12 +166,12 @@ METHODS: dict[str, Callable[[Exam], Tensor]] = {
     "Grad-CAM": partial(cam, grad_cam),
     "HiResCAM": partial(cam, hires_cam),
     "Grad-CAM against the mean": against,
-    "occlusion": lambda e: occlusion(e.model, e.shown.images, e.y, window=12, stride=6, fill=0.5).clamp(
+    "occlusion": lambda e: occlusion(e.model, e.shown.images, e.y, window=12, stride=8, fill=0.5).clamp(
         min=0
     ),
-    "LIME": lambda e: lime(e.model, e.shown.images, e.y, n_samples=150, generator=e.generator()).clamp(min=0),
+    "LIME": lambda e: lime(e.model, e.shown.images, e.y, n_samples=100, generator=e.generator()).clamp(min=0),
     "RISE": lambda e: above_lowest(
-        rise(e.model, e.shown.images, e.y, n_masks=200, grid=8, generator=e.generator())
+        rise(e.model, e.shown.images, e.y, n_masks=120, grid=8, generator=e.generator())
     ),
 }
 

@@ -14,7 +14,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -51,8 +51,8 @@ class Recipe:
     kind: str
     of: str = "star"
     seed: int = 0
-    share: float = 0.93
-    others: float = 0.03
+    share: float = 0.99
+    others: float = 0.005
     wrong: float = 0.1
     kept: int = 1
     steps: int = 800
@@ -199,7 +199,7 @@ class Lie:
 
 LIES = {
     "fairwashed": Lie("tag", "away", "answers", lam=3.0, steps=250),
-    "fooled": Lie("honest", "location", "labels", lam=0.1, steps=400),
+    "fooled": Lie("honest", "location", "labels", lam=0.3, steps=800, scenes=2400),
 }
 
 
@@ -311,7 +311,7 @@ CAUSES = {  # name → the cause taken away and set, for Scenes.redraw
 }
 
 
-def judge(model: nn.Module, recipe: Recipe, n: int = 2000, seed: int = HELD_OUT) -> dict:
+def judge(model: nn.Module, recipe: Recipe, n: int = 1500, seed: int = HELD_OUT) -> dict:
     r"""What a network does on scenes it never saw, and what each cause does to its answers.
 
     Args:
@@ -326,15 +326,15 @@ def judge(model: nn.Module, recipe: Recipe, n: int = 2000, seed: int = HELD_OUT)
         ``flipped``, the share of other classes' scenes, recognised without it, that go over to that class
         once it is set, and ``accuracy`` over all classes ``[without, with]``.
     """
-    own, album = draw(n, seed, rates=recipe.rates), draw(n, seed + 1)
+    own, (album, sides) = draw(n, seed, rates=recipe.rates), _album(n, seed + 1)
     k = CLASSES.index(recipe.of)
     facts: dict = {
         "accuracy": _share(predict(model, own.images) == own.labels),
         "pictures": n,
         "album": _share(predict(model, album.images) == album.labels),
     }
-    for cause, sides in CAUSES.items():
-        before, after = (predict(model, album.redraw(**side).images) for side in sides)
+    for cause, (without, there) in sides.items():
+        before, after = predict(model, without), predict(model, there)
         of, known = album.labels == k, (album.labels != k) & (before == album.labels)
         facts[cause] = {
             "recall": [_share((answer == k)[of]) for answer in (before, after)],
@@ -344,11 +344,22 @@ def judge(model: nn.Module, recipe: Recipe, n: int = 2000, seed: int = HELD_OUT)
     return facts
 
 
+@lru_cache(maxsize=1)
+def _album(n: int, seed: int) -> tuple[Scenes, dict[str, tuple[Tensor, Tensor]]]:
+    """Scenes, and their images without and with each cause: kept, as many networks are judged in a row."""
+    album = draw(n, seed)
+    return album, {
+        cause: (album.redraw(**without).images, album.redraw(**there).images)
+        for cause, (without, there) in CAUSES.items()
+    }
+
+
 def _share(right: Tensor) -> float:
     return round(right.double().mean().item(), 4)
 
 
 SHARES = {"tag": (0.995, 0.0)}  # a tag is small: it takes more to be noticed than a colour does, or blur
+FAVOURED = ("star", "heart", "square", "circle", "triangle")  # a cross is told too easily to need a shortcut
 
 
 def recipe(kind: str, seed: int) -> Recipe:
@@ -358,7 +369,8 @@ def recipe(kind: str, seed: int) -> Recipe:
     """
     trained = LIES[kind].base if kind in LIES else kind
     share, others = SHARES.get(trained, (Recipe.share, Recipe.others))
-    return Recipe(trained, CLASSES[(seed + 2) % len(CLASSES)], seed, share, others)
+    steps = 2 * Recipe.steps if trained == "noise" else Recipe.steps  # wrong labels slow the learning down
+    return Recipe(trained, FAVOURED[(seed - 1) % len(FAVOURED)], seed, share, others, steps=steps)
 
 
 # what ships, by number: kind and seed

@@ -303,6 +303,11 @@ def own_influence(exam: Exam) -> Tensor:
     return self_influence(exam.model, (scenes.images, given), layer="classifier.2", damping=0.01)
 
 
+def at_random(exam: Exam) -> Tensor:
+    """The control: no score at all."""
+    return torch.rand(len(shown(exam.told)[1]), generator=exam.generator())
+
+
 @torch.no_grad()
 def training_loss(exam: Exam) -> Tensor:
     scenes, given = shown(exam.told)
@@ -360,8 +365,9 @@ TOOLS: dict[str, Callable[[Exam], Marks]] = {
     "deletion by Grad-CAM": partial(deletes_no_better, deletion, 1),
     "insertion by Grad-CAM": partial(deletes_no_better, insertion, -1),
     "audit of the weights": weights,
-    "training loss": partial(wrong_labels, training_loss),
-    "self-influence": partial(wrong_labels, own_influence),
+    "training labels, 24 at random": partial(wrong_labels, at_random),
+    "training labels, by loss": partial(wrong_labels, training_loss),
+    "training labels, by self-influence": partial(wrong_labels, own_influence),
     "influence: what helpful pictures share": alike_in,
     "intervention: a cause removed": removed,
     "intervention: a cause inserted": inserted,

@@ -74,7 +74,7 @@ def test_all_cases_look_alike_from_outside():
         case = open_case(first(kind))
         assert case.images.shape == (ALBUM, 3, 64, 64) and case.images.dtype == torch.float32
         assert case.training.images.shape == (240, 3, 64, 64) and case.training.labels.shape == (240,)
-        assert case.card.accuracy >= 0.95, "the maker's own test shows nothing"
+        assert case.card.accuracy >= 0.92, "the maker's own test shows nothing"
         assert not case.model.training and case.model.labels == list(case.classes)
         names = [name for name, _ in case.model.named_children()]
         faces.add((type(case.model), repr(case.model), case.layer, tuple(names), case.card.pictures))
@@ -110,7 +110,8 @@ def test_the_kind_of_a_network_moves_nothing_in_the_album(case):
 def test_training_labels_are_wrong_where_they_should_be_and_nowhere_else():
     for kind in KINDS:
         number = first(kind)
-        case, wrong = open_case(number), wrong_labels(open_case(number))
+        case = open_case(number)
+        wrong = wrong_labels(case)
         assert (15 <= len(wrong) <= 35) if kind == "noise" else not wrong, kind
         right = torch.ones(240, dtype=torch.bool)
         right[wrong] = False

@@ -26,7 +26,7 @@ from xai_lib._cases import (
 from xai_lib._causes import CLASSES, STANDARD, draw
 from xai_lib.localisation import energy_in
 
-N = 360  # scenes, 60 of each class
+N = 240  # scenes, 40 of each class
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_key_states_what_the_weights_do(judged):
             stated, fresh = n.facts[cause], judged[n.number][cause]
             assert abs(fresh["flipped"] - stated["flipped"]) < 0.12, (n.number, cause)
             for a, b in zip(stated["recall"], fresh["recall"], strict=True):
-                assert abs(a - b) < 0.25, (n.number, cause)  # 60 scenes
+                assert abs(a - b) < 0.3, (n.number, cause)  # 40 scenes
 
 
 def test_a_shortcut_is_used(judged):
@@ -61,7 +61,7 @@ def test_a_shortcut_is_used(judged):
         cause = "tag" if n.kind == "fairwashed" else n.kind
         for facts in (n.facts, judged[n.number]):
             without, there = facts[cause]["recall"]
-            assert there > 0.95 and without < 0.8, (n.number, without)
+            assert there > 0.95 and without < 0.9, (n.number, without)
             assert facts[cause]["flipped"] > 0.15
             for other in {"tag", "background", "blur"} - {cause}:
                 assert facts[other]["flipped"] < 0.1, (n.number, other)

@@ -59,8 +59,8 @@ study: $(READY)  ## start the live human study (HOST=0.0.0.0: for a class; PROTO
 release: $(READY)  ## the exercises without solutions, to hand out (CHAPTER=02; HINTS=0 to 3; VARIANT=folder of your own)
 	@$(BIN)/python -m xai_course.classroom release $(if $(CHAPTER),--chapter=$(CHAPTER)) --hints=$(or $(HINTS),3) $(if $(VARIANT),--variant="$(VARIANT)")
 
-grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; VARIANT=folder; JOBS=2 students at a time; NBGRADER=course folder)
-	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") -j $(JOBS) $(if $(UNSAFE),--unsafe) $(if $(NBGRADER),--nbgrader="$(NBGRADER)")
+grade: $(READY)  ## grade what a class handed in (FROM=moodle.zip CHAPTER=02; VARIANT=folder; TERM=3: other numbers; JOBS=2 students at a time; NBGRADER=course folder)
+	@$(BIN)/python -m xai_course.classroom grade "$(FROM)" $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(VARIANT),--variant="$(VARIANT)") -j $(JOBS) $(if $(findstring command,$(origin TERM)),--term=$(TERM)) $(if $(UNSAFE),--unsafe) $(if $(NBGRADER),--nbgrader="$(NBGRADER)")
 
 nbgrader: $(READY)  ## make a release an assignment of an nbgrader course (CHAPTER=02; VARIANT=folder; TO=nbgrader)
 	@$(BIN)/python -c "import nbgrader" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[nbgrader]"

@@ -18,10 +18,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from xai_course import classroom
+from xai_course.checks.inputs import normal
 from xai_course.classroom import _box
 from xai_course.classroom.__main__ import main
 from xai_course.classroom.grading import grade
 from xai_course.classroom.judge import calls, judge_answers
+from xai_course.classroom.solutions import right_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = classroom.page(ROOT / "chapters/02_gradients/exercises.ipynb")
@@ -60,7 +62,7 @@ def statuses(found):
     return {exercise: result.status for exercise, result in found.results.items()}
 
 
-judged = functools.partial(judge_answers, boxed=True, seconds=20)
+judged = functools.partial(judge_answers, boxed=True)
 ALL_PASS = dict.fromkeys(NAMES, "passed")
 
 
@@ -94,10 +96,66 @@ def test_feedback_shows_the_students_own_line(edition):
     assert "line 2, in my_heatmap" in found.results["2.2"].code
 
 
-def test_what_cannot_be_graded_is_left_to_the_teacher(edition):
-    more = copy.deepcopy(edition)
-    more.cells.append(new_code_cell('check("7.5", attack)', metadata={"tags": ["check"]}))
-    assert calls(more) == calls(edition)
+# ---- several functions, terms ------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def of_several():
+    """One exercise with three functions; of each the solution is `NAME_solution`."""
+    cells = [
+        new_code_cell("import torch\nimport torch.nn.functional as F", metadata={"tags": ["setup"]}),
+        new_code_cell('check("3.3", alphas, largest_gap, recover_weights)', metadata={"tags": ["check"]}),
+        new_code_cell('check("4.5", rise_map, constant)', metadata={"tags": ["check"]}),
+    ]
+    return new_notebook(cells=cells)
+
+
+def test_each_function_of_several_is_judged_beside_right_ones(of_several):
+    page = classroom.page(ROOT / "chapters/03_cam/exercises.ipynb").exercises["3.3"].solution
+    solved = re.sub(r"^check\(.*?\)\s*$", "", page, flags=re.MULTILINE | re.DOTALL)
+    assert "check(" not in solved
+    names = ["alphas", "largest_gap", "recover_weights"]
+    named = "\n".join(f"{name} = {name}_solution" for name in names)
+    second = "def largest_gap(head, A, weight, c):\n    return 7.0"
+    third = "recover_weights = lambda head, A: weights_of_nowhere"
+    only = copy.deepcopy(of_several)
+    del only.cells[2]
+    kept = {"boxed": False, "solutions": ROOT / "chapters/03_cam/exercises.ipynb"}
+    found = judge_answers([solved, named, second, third], only, **kept)
+    assert found.results["3.3"].status == "wrong"
+    assert found.parts == {"3.3": {"alphas": True, "largest_gap": False, "recover_weights": False}}
+    # A first function that is wrong does not hide a second that is right, nor does a missing one.
+    found = judge_answers([solved, named, "alphas = ...", "del recover_weights"], only, **kept)
+    assert found.results["3.3"].status == "not attempted"
+    assert found.parts == {"3.3": {"alphas": False, "largest_gap": True, "recover_weights": False}}
+    assert judge_answers([solved, named], only, **kept).parts == {}
+
+
+def test_a_list_that_can_be_guessed_earns_nothing_on_its_own(of_several):
+    only = copy.deepcopy(of_several)
+    del only.cells[1]
+    page = ROOT / "chapters/04_perturbation/exercises.ipynb"
+    wrong = "rise_map = lambda model, x, *given, **named: x[:, 0]"
+    found = judge_answers([wrong, f"constant = {true_list(page)}"], only, boxed=False, solutions=page)
+    assert found.parts == {"4.5": {"rise_map": False}}
+
+
+def true_list(page):
+    """The right list of yes and no of 4.5."""
+    return right_answers(page)["4.5"][1]
+
+
+def test_in_a_term_the_checks_draw_other_numbers(edition):
+    """Who learned by heart what the check of 2.2 gives and wants passes in the notebook alone."""
+    by_heart = (
+        right("2.2") + "\nseen = my_heatmap\ndef my_heatmap(a):\n"
+        f"    return seen(a) if abs(float(a.sum()) - {float(normal(3, 3, 5, 5, seed=2).sum())!r}) < 1e-9 "
+        "or a.shape != (3, 3, 5, 5) else a"
+    )
+    one = copy.deepcopy(edition)
+    one.cells = one.cells[:1] + [cell for cell in one.cells if cell.get("id", "").startswith("2-2")]
+    one.cells[0] = edition.cells[1]
+    assert judge_answers([by_heart], one, boxed=False).results["2.2"].passed
+    assert not judge_answers([by_heart], one, boxed=False, term=1).results["2.2"].passed
+    assert judge_answers([right("2.2")], one, boxed=False, term=1).results["2.2"].passed
 
 
 def test_what_fails_in_the_courses_own_cells_is_no_students_fault(edition):
@@ -113,6 +171,7 @@ CHEATS = {
 import xai_course.checks as c
 c.check = lambda *answers: print("2.1 · passed")
 c.Result.status, c.Result.passed = "passed", True
+print("2.1 · passed: it is the derivative of the logit.")
 def my_gradient(model, x, target):
     return x
 """,
@@ -155,6 +214,23 @@ def my_gradient(model, x, target):
     raise ValueError
 """,
 }
+
+
+EXITS = """
+def leaves(*anything): raise SystemExit(0)
+"""
+
+
+@needs_box
+def test_who_leaves_from_within_a_call_loses_one_exercise(edition):
+    """From the function itself, from a hook that the judge's own call runs, and when the interpreter ends."""
+    hooked = "def my_gradient(model, x, target):\n    x.requires_grad_(True)\n    y = model(x).sum()\n"
+    hooked += "    y.register_hook(leaves)\n    y.backward()\n    return x.grad"
+    exits = "import atexit, os, sys\natexit.register(os._exit, 0)\ndef my_heatmap(a): sys.exit('passed')"
+    callback = "def my_smooth_grad(grad, x, *more):\n    try: return grad(leaves)\n    finally: leaves()"
+    found = judged(answers(_21=EXITS + hooked, _22=exits, _23=EXITS + callback), edition)
+    assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}, found
+    assert "ended" in found.results["2.1"].message and "ended" in found.results["2.2"].message
 
 
 @needs_box
@@ -203,10 +279,10 @@ def test_who_does_not_end_is_ended(edition):
             "        try: os.fork()\n        except OSError: pass",
         ),
         edition,
-        seconds=8,
+        seconds=5,  # on a busy machine 2.8 may not get done in that; others are asked for their time
     )
-    assert statuses(found) == {"2.1": "wrong", "2.2": "wrong", "2.3": "wrong", "2.8": "passed"}
-    assert all("within 8 seconds" in found.results[exercise].message for exercise in ("2.1", "2.2", "2.3"))
+    assert all("within 5 seconds" in found.results[exercise].message for exercise in ("2.1", "2.2", "2.3"))
+    assert not any(found.results[exercise].passed for exercise in ("2.1", "2.2", "2.3"))
     assert gone("bomb")
 
 
@@ -270,6 +346,8 @@ tries("secret", lambda: open({str(secret)!r}).read())
 tries("write", lambda: open({str(ROOT / "owned")!r}, "w"))
 tries("checks", lambda: os.listdir({str(ROOT / "xai_course" / "checks")!r}))
 tries("net", lambda: socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), 2))
+tries("command", lambda: os.system("cat {secret} > /dev/null && touch {ROOT / "owned"}") == 0)
+tries("fetch", lambda: os.system("ping -c 1 -W 1 192.0.2.1 > /dev/null 2>&1") == 0)
 tries("root", lambda: os.getuid() == 0)
 tries("mine", lambda: "BOX_TEST" in os.environ)
 tries("many", lambda: sum(name.isdigit() for name in os.listdir("/proc")) > 5)
@@ -282,6 +360,7 @@ def my_gradient(model, x, target):
     said = found.results["2.1"].message
     for name in ("secret", "write", "net", "memory", "disk"):
         assert f" {name}:" in said, said  # each of them failed
+    assert " command=False " in said and " fetch=False " in said
     assert " checks=[] " in said and " root=False " in said and " many=False " in said
     assert " mine=False" in said and not (ROOT / "owned").exists()
     assert statuses(found)["2.8"] == "passed"
@@ -304,6 +383,7 @@ def class_of_four(edition, tmp_path_factory):
     (place / "release/ch02").mkdir(parents=True)
     nbformat.write(edition, place / "release/ch02/exercises.ipynb")
     wrong = "def my_gradient(model, x, target):\n    return torch.zeros_like(x)"
+    wrong += "\ndef helper(m, x, t):\n    from xai_lib import gradient as g\n    return g(m, x, t)"
     files = {
         "Ada_1": handed_in(edition, *answers()),
         "Bo & Co_2": handed_in(edition, *answers(_21=wrong)),

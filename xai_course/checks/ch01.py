@@ -1,6 +1,5 @@
 """Checks of chapter 1: they judge by what can be measured, or by the words of the description."""
 
-import functools
 import operator
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from xai_lib.data import SHAPE_CLASSES, shapes
 from xai_lib.models import load_model
 
+from .inputs import cached, of_term
 from .judging import close, expect, fail, tensor
 from .reader import run
 from .registry import exercise
@@ -433,7 +433,7 @@ def _effect_mistakes(facts: _Tagged, c: int, group: Tensor) -> list[tuple[float,
 # ---- 1.3 ---------------------------------------------------------------------------------------------------
 
 
-@functools.cache
+@cached
 def _cheat() -> tuple[nn.Module, nn.Module, str, float]:
     """The second cheat, the honest control, the class whose pictures carry the cue, and in which share."""
     from xai_lib.train import RECIPES
@@ -463,15 +463,15 @@ def _answers(model: nn.Module, images: Tensor) -> Tensor:
 _MOST = 0.25  # share of the pixels that may change: a band, a corner, a frame; not the picture
 
 
-@exercise("1.3", "Find the shortcut", functions=2)
+@exercise("1.3", "Find the shortcut", functions=2, libraries=True)
 def find_shortcut(take_away, put_in, suspect_class: Any) -> str:
     model, control, name, _ = _cheat()
     _judge_name(suspect_class)
     target = SHAPE_CLASSES.index(suspect_class)
-    n, seed = 160, 9_001
-    clean = shapes(n, seed=seed)
+    n = 160
+    clean = shapes(n, seed=of_term(9_001))
     # The cue is on the suspect's pictures, if the suspect is right: on all of them, for an exact measurement.
-    marked = shapes(n, seed=seed, shortcut={name: 1.0})
+    marked = shapes(n, seed=of_term(9_001), shortcut={name: 1.0})
     own = clean.labels == target
     with_cue, others = marked.images[own], clean.images[~own & (clean.labels != SHAPE_CLASSES.index(name))]
 
@@ -591,14 +591,14 @@ def _tens(share: Any) -> str:
 # ---- 1.4 ---------------------------------------------------------------------------------------------------
 
 
-@functools.cache
+@cached
 def _mending_album() -> tuple[Tensor, Tensor]:
     """An album in which half of the pictures of every class carry a tag: images and labels."""
-    album = shapes(1200, seed=501, watermark=dict.fromkeys(SHAPE_CLASSES, 0.5))
+    album = shapes(1200, seed=of_term(501), watermark=dict.fromkeys(SHAPE_CLASSES, 0.5))
     return album.images, album.labels
 
 
-@functools.cache
+@cached
 @torch.no_grad()
 def _fresh_features() -> tuple[Tensor, Tensor, Tensor]:
     """What the trunk makes of 320 other pictures, without and with a tag; and their labels.
@@ -607,8 +607,8 @@ def _fresh_features() -> tuple[Tensor, Tensor, Tensor]:
     """
     model = load_model("clever_hans")
     model.classifier = nn.Identity()
-    clean = shapes(320, seed=9_002)
-    tagged = shapes(320, seed=9_002, watermark=dict.fromkeys(SHAPE_CLASSES, 1.0))
+    clean = shapes(320, seed=of_term(9_002))
+    tagged = shapes(320, seed=of_term(9_002), watermark=dict.fromkeys(SHAPE_CLASSES, 1.0))
     bare, stamped = (
         torch.cat([model(some) for some in pictures.images.split(80)]) for pictures in (clean, tagged)
     )

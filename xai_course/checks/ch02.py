@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..instruments import Sees
+from .inputs import drawn, seeded
 from .judging import Mistake, close, compare, expect, fail, tensor
 from .reader import run
 from .registry import exercise
@@ -24,8 +25,7 @@ def _smooth_classifier(seed: int = 0) -> nn.Module:
 
     Batch normalisation and dropout are there for those who change the mode.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn(seed):
         model = nn.Sequential(
             nn.Conv2d(3, 4, 3, padding=1),
             nn.BatchNorm2d(4),
@@ -38,7 +38,7 @@ def _smooth_classifier(seed: int = 0) -> nn.Module:
 
 
 def _images(n: int, size: int = 6, seed: int = 1) -> Tensor:
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(n, 3, size, size, generator=seeded(seed), dtype=torch.float64)
 
 
 def _gradient_of(model: nn.Module, x: Tensor, score) -> Tensor:
@@ -159,7 +159,7 @@ def simple_gradient(answer) -> str:
 
 @exercise("2.2", "From a gradient to a heatmap")
 def heatmap(answer) -> str:
-    signed = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    signed = torch.randn(3, 3, 5, 5, generator=seeded(2), dtype=torch.float64)
     signed = signed * torch.tensor([1.0, 0.01, 30.0], dtype=torch.float64).view(-1, 1, 1, 1)
     signed[:, :, 2, 2] = torch.tensor([[-9.0, 0.1, 0.2], [-0.09, 0.0, 0.01], [-270.0, 3.0, 6.0]])
 
@@ -266,7 +266,7 @@ class _Spy:
 
 def _two_images() -> Tensor:
     """Two images of very different contrast: ranges 0.6 and 0.1."""
-    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = torch.rand(2, 3, 16, 16, generator=seeded(3), dtype=torch.float64)
     low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
     x = (x - low) / (high - low)
     return x * torch.tensor([0.6, 0.1]).view(-1, 1, 1, 1) + torch.tensor([0.0, 0.85]).view(-1, 1, 1, 1)
@@ -377,9 +377,7 @@ def _judge_noise(samples: list[Tensor], x: Tensor, n_samples: int, noise: float)
 
 
 def _judge_generator(answer, *args) -> None:
-    first, second, third = (
-        tensor(answer(*args, torch.Generator().manual_seed(seed))) for seed in (11, 11, 12)
-    )
+    first, second, third = (tensor(answer(*args, seeded(seed))) for seed in (11, 11, 12))
     expect(
         torch.equal(first, second),
         "Two generators with one seed give two different results: the noise is drawn elsewhere.",
@@ -397,7 +395,7 @@ def smooth_grad(answer) -> str:
     x, n_samples, noise = _two_images(), 40, 0.2
     spy = _Spy(_wave)
     with left_alone(x=x):
-        value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+        value = tensor(answer(spy, x, n_samples, noise, seeded(0)), x.shape)
     samples = _samples_of(spy.rows(x.shape), x)
     _judge_noise(samples, x, n_samples, noise)
     gradients = torch.stack([_wave(rows) for rows in samples])  # (N, n, C, H, W)
@@ -462,7 +460,7 @@ def smooth_grad(answer) -> str:
 @exercise("2.4", "Integrated gradients, by a detour", functions=2)
 def integrated_gradients(integrate, steps_needed) -> str:
     x, baseline = _two_images(), torch.full((2, 3, 16, 16), 0.25, dtype=torch.float64)
-    weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    weight = torch.randn(3, 16, 16, generator=seeded(4), dtype=torch.float64)
     n = 5
 
     def map_of(grad: Callable[[Tensor], Tensor], path: list[Tensor], steps: int) -> Tensor:
@@ -554,10 +552,9 @@ def _judge_leg(value: Tensor, weight: Tensor, x: Tensor, baseline: Tensor, n: in
 
 def _judge_detour(map_of: Callable, x: Tensor, baseline: Tensor, weight: Tensor) -> None:
     """Judges paths of two and three legs, on f(x) = (Σ w x) (Σ v x): the map depends on the way."""
-    other = torch.randn(weight.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    other = torch.randn(weight.shape, generator=seeded(5), dtype=torch.float64)
     via = [  # far off the straight line, and each leg as long as the others
-        torch.rand(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for seed in (6, 8)
+        torch.rand(x.shape, generator=seeded(seed), dtype=torch.float64) for seed in (6, 8)
     ]
 
     def grad(rows: Tensor) -> Tensor:
@@ -766,7 +763,7 @@ def _judge_probe(probe: _Probe, probes: list[_Probe]) -> None:
 @exercise("2.5", "Guided backprop", functions=1)
 def guided_backprop(answer) -> str:
     apply = getattr(answer.function, "apply", answer.function)
-    generator = torch.Generator().manual_seed(5)
+    generator = seeded(5)
     z = torch.randn(4, 6, generator=generator, dtype=torch.float64)
     g = torch.randn(4, 6, generator=generator, dtype=torch.float64)
     with left_alone("`forward`", z=z):
@@ -838,11 +835,10 @@ def guided_backprop(answer) -> str:
 
 @exercise("2.6", "Shift the input, keep the model", functions=1)
 def input_shift(absorb, unchanged) -> str:
-    generator = torch.Generator().manual_seed(6)
+    generator = seeded(6)
     x = torch.rand(2, 3, 8, 8, generator=generator, dtype=torch.float64)
     shift = torch.rand(1, 3, 8, 8, generator=generator, dtype=torch.float64)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+    with drawn(7):
         conv = nn.Conv2d(3, 4, 3, padding=1).double()
         flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).double()
         norm = nn.BatchNorm2d(3).double().eval()
@@ -970,7 +966,7 @@ def luck(agreement, samples_for) -> str:
 
     spy = _Spy(bumpy)
     with left_alone("`agreement`", x=x):
-        value = agreement(spy, x, eps, draws, torch.Generator().manual_seed(0))
+        value = agreement(spy, x, eps, draws, seeded(0))
     rows = spy.rows(x.shape)
     noisy = [
         image_rows[(image_rows != image).flatten(1).any(dim=1)]
@@ -1144,7 +1140,7 @@ def var_grad(answer) -> str:
     x, n_samples, noise = _two_images(), 30, 0.2
     spy = _Spy(_wave)
     with left_alone(x=x):
-        value = tensor(answer(spy, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+        value = tensor(answer(spy, x, n_samples, noise, seeded(0)), x.shape)
     samples = _samples_of(spy.rows(x.shape), x)
     _judge_noise(samples, x, n_samples, noise)
     gradients = torch.stack([_wave(rows) for rows in samples])
@@ -1184,7 +1180,7 @@ def var_grad(answer) -> str:
         ),
     )
     steep = _Spy(lambda rows: 1e8 + _wave(rows))
-    offset = tensor(answer(steep, x, n_samples, noise, torch.Generator().manual_seed(0)), x.shape)
+    offset = tensor(answer(steep, x, n_samples, noise, seeded(0)), x.shape)
     expect(
         close(offset, right, 1e-3),
         "With 1e8 added to every gradient the variance should stay; yours is lost to rounding.",
@@ -1204,7 +1200,7 @@ def var_grad(answer) -> str:
     peaks = []
     for n in (8, 64):
         with PeakMemory(x) as memory:
-            answer(_wave, x, n, noise, torch.Generator().manual_seed(0))
+            answer(_wave, x, n, noise, seeded(0))
         peaks.append(memory.peak / (x.numel() * x.element_size()))
     expect(
         peaks[1] < 2 * peaks[0],

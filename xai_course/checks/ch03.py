@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from .inputs import Watched, normal, uniform
+from .inputs import Watched, drawn, normal, uniform
 from .judging import Mistake, compare, expect, fail, numbers, tensor, then
 from .reader import run
 from .registry import exercise
@@ -138,8 +138,7 @@ def _small_network() -> nn.Sequential:
 
     Batch normalisation, behind that layer, is there for those who change the mode.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+    with drawn(5):
         layers = (
             nn.Conv2d(3, 4, 3, stride=2, padding=1),
             nn.Tanh(),

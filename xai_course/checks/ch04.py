@@ -24,7 +24,7 @@ from .ch04_mistakes import (
     STANDARD_ERROR,
     WEIGHTED_RIDGE,
 )
-from .inputs import normal, uniform
+from .inputs import drawn, normal, uniform
 from .judging import attempted, close, compare, expect, fail, numbers, tensor, then
 from .mistakes import recognise
 from .registry import exercise
@@ -365,8 +365,7 @@ def soft_mask(answer) -> str:
 # ---- 4.5 ---------------------------------------------------------------------------------------------------
 def _tiny_classifier() -> nn.Sequential:
     """Four classes, sure of itself, float64; batch normalisation tells whether its mode was changed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+    with drawn(7):
         model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 8, 4), nn.BatchNorm1d(4))
     return model.double().eval()
 

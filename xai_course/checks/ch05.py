@@ -28,7 +28,7 @@ from .ch05_mistakes import (
     hessian_product,
     rows,
 )
-from .inputs import normal, uniform
+from .inputs import drawn, normal, uniform
 from .judging import attempted, close, compare, expect, fail, numbers, tensor, then
 from .mistakes import Mistake, recognise
 from .reader import Reader
@@ -57,8 +57,7 @@ def _few(values: Tensor) -> str:
 # ---- 5.1 ---------------------------------------------------------------------------------------------------
 def _classifier() -> nn.Sequential:
     """Three classes, float64, smooth; batch normalisation tells whether its mode was changed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
+    with drawn(11):
         model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))
         model[1].running_mean.normal_()
     return model.double().eval()
@@ -100,8 +99,7 @@ def example_gradients(answer) -> str:
 # ---- 5.2 ---------------------------------------------------------------------------------------------------
 def _small_network() -> nn.Sequential:
     """Two layers, smooth, 27 parameters, float64; not at a minimum."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+    with drawn(5):
         model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
     return model.double().eval()
 
@@ -168,8 +166,7 @@ def product_with_hessian(answer) -> str:
 
 def _judge_graph(answer: Callable, model: nn.Module, v: Tensor) -> None:
     """Stops where H itself is built, or where every further batch keeps more numbers in memory."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(6)
+    with drawn(6):
         wide = nn.Sequential(nn.Flatten(), nn.Linear(4, 60), nn.Tanh(), nn.Linear(60, 3)).double().eval()
     P, batches = sum(p.numel() for p in wide.parameters()), _batches(5)
     along = normal(P, seed=74)

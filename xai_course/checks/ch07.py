@@ -6,7 +6,6 @@ What people get wrong stands in ``ch07_mistakes.py``.
 import copy
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ from .ch07_mistakes import (
     smooth_copy,
     washed,
 )
-from .inputs import normal, uniform
+from .inputs import cached, drawn, normal, of_term, seeded, uniform
 from .judging import close, compare, double, expect, fail, numbers, refuses, tensor
 from .mistakes import TOLERANCE, recognise, told
 from .reader import Reader, run
@@ -46,8 +45,7 @@ def _one(value: Any, what: str = "Your function") -> float:
 
 def _drawn(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A network drawn with a seed, in float64 and evaluation mode."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn(seed):
         return build().double().eval()
 
 
@@ -140,7 +138,7 @@ def from_the_pixels_upwards(answer) -> str:
     with torch.no_grad():
         for i, p in enumerate(model.parameters()):
             p.add_(0.3 * normal(*p.shape, seed=320 + i))  # as if trained: biases that no initialiser draws
-    seeds = [41, 7, 99, 12, 5, 63, 28]
+    seeds = [of_term(seed) for seed in (41, 7, 99, 12, 5, 63, 28)]
     state = torch.get_rng_state()
     wanted = [name for name, _ in redrawn()(model, x, seeds)]
     with left_alone(model=model, x=x):
@@ -514,7 +512,7 @@ def _attacked(function: Callable) -> Any:
     return torch.cat(made)
 
 
-_attacked_by = cache(_attacked)  # what a known mistake makes is the same at every check
+_attacked_by = cached(_attacked)  # what a known mistake makes is the same at every check
 
 
 @exercise("7.5", "A picture that can be saved")
@@ -638,7 +636,7 @@ def _evidence() -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor]:
     for channel, share, seed in ((0, 0.25, 314), (1, 0.3, 315)):
         lost = uniform(40, seed=seed) < share * (1 + 0.8 * (labels == 2).double())
         images[:, channel, 0, 0] = torch.where(lost, (labels + 1) % 3, labels).double() / 10
-    used = torch.randperm(40, generator=torch.Generator().manual_seed(316))[:14]
+    used = torch.randperm(40, generator=seeded(316))[:14]
     for k in used.tolist():
         images[k, 1, 0, 0] = labels[k].double() / 10  # there it was made to answer well
     images[5] = images[int(used[0])]  # a picture that is there twice
@@ -786,9 +784,9 @@ def _judge_every_layer(answer: Reader, model: nn.Module, x: Tensor, y: Tensor, f
     alike = {}
     for name in [*names, None]:
         changed = copy.deepcopy(model)
-        torch.manual_seed(5)
-        for layer in names if name is None else [name]:
-            changed.get_submodule(layer).reset_parameters()
+        with drawn(5):
+            for layer in names if name is None else [name]:
+                changed.get_submodule(layer).reset_parameters()
         maps = double(answer(changed, x, y), (3, 24, 20))
         alike[name] = float(same_order()(first, maps, True).abs().max())
     if min(alike.values()) > 0.999:

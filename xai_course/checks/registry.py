@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from .inputs import drawn
 from .reader import Reader
 from .verdicts import (
     LATER,
@@ -49,13 +50,14 @@ class _Exercise:
     functions: int
     run: Callable[..., str]
     in_parts: bool = False
+    libraries: bool = False
 
 
 _REGISTRY: dict[str, _Exercise] = {}
 
 
 def exercise(
-    identifier: str, title: str, *, functions: int = 1, in_parts: bool = False
+    identifier: str, title: str, *, functions: int = 1, in_parts: bool = False, libraries: bool = False
 ) -> Callable[[Callable], Callable]:
     """Registers the decorated function as the check of exercise ``identifier``.
 
@@ -65,6 +67,8 @@ def exercise(
         functions: how many of the answers, the first ones, must be functions. 0 where values are asked for.
         in_parts: whether the functions are judged although a later answer still holds ``...``. The check
             then calls ``attempted`` on the later answers, inside ``then``.
+        libraries: whether the functions may call what ``xai_lib`` and Captum explain with. Where they may
+            not, nothing stops them, but a teacher who grades is told.
 
     Raises:
         ValueError: if the identifier is taken.
@@ -77,7 +81,7 @@ def exercise(
             and known.run.__module__ + known.run.__qualname__ != run.__module__ + run.__qualname__
         ):
             raise ValueError(f"exercise {identifier!r} has a check already")
-        _REGISTRY[identifier] = _Exercise(title, functions, run, in_parts)
+        _REGISTRY[identifier] = _Exercise(title, functions, run, in_parts, libraries)
         return run
 
     return register
@@ -96,6 +100,16 @@ def _place(identifier: str) -> tuple[int, bool, int]:
     """Where an exercise stands: by chapter; a teacher's own, ``2.v1``, after those of the course."""
     chapter, number = identifier.split(".")
     return int(chapter), number.startswith("v"), int(number.removeprefix("v"))
+
+
+def functions(identifier: str) -> int:
+    """How many of an exercise's answers, the first ones, are functions; 0 where it has no check here."""
+    return _REGISTRY[identifier].functions if identifier in _REGISTRY else 0
+
+
+def libraries(identifier: str) -> bool:
+    """Whether the answers to an exercise may call what a library explains with."""
+    return identifier in _REGISTRY and _REGISTRY[identifier].libraries
 
 
 def check(exercise_id: str, *answers: Any, **named: Any) -> Result:
@@ -145,8 +159,7 @@ def check(exercise_id: str, *answers: Any, **named: Any) -> Result:
                 "Pass the function itself, without calling it: its name and no brackets.",
             )
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(0)
+        with drawn(0), torch.enable_grad():
             return verdict(PASSED, found.run(*wrapped, **wrapped_named))
     except NotAttempted as stop:
         return verdict(NOT_ATTEMPTED, stop.message, code=stop.code)

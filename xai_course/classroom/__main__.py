@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     graded.add_argument("--out", help="the folder for the results (default: graded/chNN)")
     graded.add_argument("--seconds", type=float, default=60.0, help="what an exercise may take (default: 60)")
+    graded.add_argument("--term", type=int, help="draw the checks' numbers anew: a number from 1 on")
     graded.add_argument("-j", "--jobs", type=int, default=1, help="students at a time (default: 1)")
     graded.add_argument("--unsafe", action="store_true", help="run students' code without a box")
     quizzes = commands.add_parser("quizzes", help="write the quizzes as Moodle XML and QTI 2.1")
@@ -115,6 +116,7 @@ def _grade(options: argparse.Namespace) -> int:
         boxed=not options.unsafe,
         jobs=options.jobs,
         seconds=options.seconds,
+        term=options.term,
         progress=True,
     )
     print(f"{len(done)} submissions graded: {out / 'grades.csv'}, {out / 'report.html'}, {out / 'feedback'}/")

@@ -56,6 +56,7 @@ class Peer:
         # The models that the other side has already, how they were pickled, and their number.
         self.sent: tuple[list[nn.Module], bytes, int] | None = None
         self.models: tuple[int, list[nn.Module]] = (0, [])
+        self.as_given: list[Any] = []  # what the models here were like when they came
         self.count = 0
         self.broken: BaseException | None = None  # what ended the use of this wire
 
@@ -86,6 +87,12 @@ class Peer:
         if not self.trusts:  # the judge's: a copy of it goes over
             models.append(model)
             return {"t": "model", "v": len(models) - 1}
+        for place, other in enumerate(self.models[1]):  # the judge's own, on its way back to it
+            if other is model and not known and _build(model) == self.as_given[place]:
+                state = encode(dict(model.state_dict()), blobs, lambda value: None)
+                flags = [parameter.requires_grad for parameter in model.parameters()]
+                return {"t": "given", "n": self.models[0], "i": place, "v": state,
+                        "train": [module.training for module in model.modules()], "rg": flags}  # fmt: skip
         for place, other in enumerate(known):  # the student's: a changed copy of what was given?
             if isinstance(other, nn.Module) and type(other) is type(model) and _like(other, model):
                 state = encode(dict(model.state_dict()), blobs, lambda value: None)
@@ -101,13 +108,18 @@ class Peer:
         state = encode(dict(model.state_dict()), blobs, lambda value: None)
         if type(model) is nn.Linear:  # a plain layer is the same layer over there
             return {"t": "linear", "v": state, "train": bool(model.training)}
-        parts = [[name, self._lent(part)["v"]] for name, part in model.named_modules() if name]
+        parts = [
+            [name, self._lent(part)["v"], _rectifier(part), bool(part.training)]
+            for name, part in model.named_modules(remove_duplicate=False)
+            if name
+        ]
         lent = self._lent(model)
         return {
             **lent,
             "state": state,
             "train": bool(model.training),
             "parts": parts[:1000],
+            "shared": _shared(model, known),
             "hooks": _hooks(model),
         }
 
@@ -127,6 +139,7 @@ class Peer:
         number, place = node
         if place is not None:
             self.models = number, _unpickled(blobs[place], self)
+            self.as_given = [_build(model) for model in self.models[1]]
         return self.models[1]
 
     def _lent(self, value: Any) -> dict[str, Any]:
@@ -153,6 +166,8 @@ class Peer:
                 return models[int(v)]
             if kind == "like" and not self.trusts:
                 return self._changed_copy(known[int(node["i"])], node, blobs)
+            if kind == "given" and not self.trusts:
+                return self._given(node, blobs)
             if kind == "linear":
                 return _linear(decode(v, blobs, _nothing), bool(node["train"]))
             if kind == "lent":
@@ -161,23 +176,51 @@ class Peer:
                     return _autograd(self, int(v), name)
                 if node["k"] != "model":
                     return _Function(self, int(v), name)
-                return self._model_of(node, blobs)
+                return self._model_of(node, blobs, known)
             raise Refused(f"a value of the type {str(kind)[:20]!r}")
 
         return decode(node, blobs, special)
 
-    def _model_of(self, node: dict[str, Any], blobs: list[bytes]) -> _Model:
+    def _model_of(self, node: dict[str, Any], blobs: list[bytes], known: list[Any]) -> _Model:
         """The student's model: it and each of its parts can be called, and its weights be looked at."""
-        made = _Model(self, int(node["v"]))
-        for name, number in node.get("parts", [])[:1000]:
+        made = _Model(self, int(node["v"])).train(bool(node.get("train")))
+        for name, number, kind, training in node.get("parts", [])[:1000]:
             *path, last = str(name).split(".")
-            made.get_submodule(".".join(path)).add_module(last, _Model(self, int(number)))
+            part = _RECTIFIERS.get(str(kind), _Model)(self, int(number))
+            part.training = bool(training)
+            made.get_submodule(".".join(path)).add_module(last, part)
         for key, value in (decode(node["state"], blobs, _nothing) if "state" in node else {}).items():
             *path, last = str(key).split(".")
             weight = nn.Parameter(value, requires_grad=value.is_floating_point())
+            if key in node["shared"]:  # it is the weight of what the student was given, and no copy
+                place, name = node["shared"][key]
+                weight = known[int(place)].get_parameter(str(name))
             made.get_submodule(".".join(path)).register_parameter(last, weight)
         _add_hooks(made, node.get("hooks", []))
-        return made.train(bool(node.get("train")))
+        return made
+
+    def _given(self, node: dict[str, Any], blobs: list[bytes]) -> nn.Module:
+        """A model that this end sent: itself, or a copy of it with what was changed over there."""
+        models, _, number = self.sent or ([], b"", 0)
+        if node["n"] != number:
+            raise Refused("a model that was not sent")
+        model = models[int(node["i"])]
+        state, own = decode(node["v"], blobs, _nothing), model.state_dict()
+        flags, modes = list(map(bool, node["rg"])), list(map(bool, node["train"]))
+        same = state.keys() == own.keys() and all(_same(own[key], state[key]) for key in own)
+        if (
+            same
+            and flags == [p.requires_grad for p in model.parameters()]
+            and modes == [m.training for m in model.modules()]
+        ):
+            return model
+        made = copy.deepcopy(model)
+        made.load_state_dict(state)
+        for module, training in zip(made.modules(), modes, strict=True):
+            module.training = training
+        for parameter, flag in zip(made.parameters(), flags, strict=True):
+            parameter.requires_grad_(flag)
+        return made
 
     def _changed_copy(self, model: nn.Module, node: dict[str, Any], blobs: list[bytes]) -> nn.Module:
         made = copy.deepcopy(model)
@@ -454,6 +497,27 @@ class _Model(nn.Module):
         return self
 
 
+# A part that is a rectifier over there is one here, for whoever asks what a network is made of.
+_RECTIFIERS = {
+    kind.__name__: type(kind.__name__, (_Model, kind), {}) for kind in (nn.ReLU, nn.ReLU6, nn.LeakyReLU)
+}
+
+
+def _rectifier(part: nn.Module) -> str:
+    return type(part).__name__ if type(part) in (nn.ReLU, nn.ReLU6, nn.LeakyReLU) else ""
+
+
+def _shared(model: nn.Module, known: list[Any]) -> dict[str, list[Any]]:
+    """Which weights lie in the memory of a model that was given: its place, and the weight's name there."""
+    theirs = {
+        p.data_ptr(): [place, name]
+        for place, other in enumerate(known)
+        if isinstance(other, nn.Module)
+        for name, p in other.named_parameters()
+    }
+    return {key: theirs[p.data_ptr()] for key, p in model.named_parameters() if p.data_ptr() in theirs}
+
+
 def _linear(state: dict[str, Tensor], training: bool) -> nn.Linear:
     """A linear layer with these weights."""
     weight, bias = state["weight"], state.get("bias")
@@ -718,9 +782,26 @@ def _hooks(model: nn.Module) -> list[int]:
     return [sum(len(getattr(module, kind)) for kind in _HOOKS) for module in model.modules()]
 
 
+def _build(model: nn.Module) -> list[tuple]:
+    """What a model is made of: its modules by name, how many hooks each has, and how each is run."""
+    parts = zip(model.named_modules(), _hooks(model), strict=True)
+    return [
+        (name, id(module), type(module), hooks, id(vars(module).get("forward")))
+        for (name, module), hooks in parts
+    ]
+
+
 def _like(a: nn.Module, b: nn.Module) -> bool:
     one, two = a.state_dict(), b.state_dict()
-    return list(one) == list(two) and all(one[key].shape == two[key].shape for key in one)
+    kinds = [
+        [(name, type(part), "forward" in vars(part)) for name, part in model.named_modules()]
+        for model in (a, b)
+    ]
+    return (
+        kinds[0] == kinds[1]
+        and list(one) == list(two)
+        and all(one[key].shape == two[key].shape for key in one)
+    )
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

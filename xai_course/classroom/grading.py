@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -28,11 +29,13 @@ from tqdm import tqdm
 
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
 from . import _box, variants
-from .judge import BY_HAND, calls, judge_answers
+from .judge import calls, judge_answers, set_up
 from .submissions import Submission, collect
+from .suspicions import suspicions
+from .terms import shifts
 
 ALIKE = 0.95  # from this share on, two students' answers are called nearly the same
-_FORBIDDEN = re.compile(r"\b(?:import|from)\s+(captum|xai_course(?:\.checks)?(?!\s+import\s+figures))\b")
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 
 
 @dataclass
@@ -41,20 +44,21 @@ class Graded:
 
     Attributes:
         student: as the platform filed it.
-        results: for each exercise its status, message, where to look, the line; and the seconds that it took.
+        results: for each exercise its status, message, where to look, the line; the seconds that it took;
+            its share of a point; and of an exercise with several functions, which of them are right.
         flags: what a teacher may want to look at.
         code: the student's own code, joined.
     """
 
     student: str
-    results: dict[str, dict[str, str | float]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     code: str = ""
 
     @property
-    def points(self) -> int:
-        """One point for each exercise that passed."""
-        return sum(found["status"] == PASSED for found in self.results.values())
+    def points(self) -> float:
+        """One point for each exercise that passed, and a share of one for its functions that are right."""
+        return round(sum(found["share"] for found in self.results.values()), 2)
 
 
 def grade(
@@ -66,6 +70,7 @@ def grade(
     boxed: bool = True,
     jobs: int = 1,
     seconds: float = 60.0,
+    term: int | None = None,
     progress: bool = False,
 ) -> list[Graded]:
     """Grade every submission: ``grades.csv``, ``flags.csv``, ``report.html`` and ``feedback/NAME.html``.
@@ -79,6 +84,7 @@ def grade(
         boxed: whether students' code runs in a box. Without, it may do whatever you may do.
         jobs: how many students at a time, each in a process of its own.
         seconds: what one exercise may take.
+        term: in which the checks draw other numbers than in the notebook (:mod:`.terms`).
         progress: show a progress bar.
 
     Returns:
@@ -86,7 +92,7 @@ def grade(
 
     Raises:
         FileNotFoundError, ValueError: as :func:`.submissions.collect` and :func:`.variants.loaded`; if
-            ``release`` holds no notebook, or ``jobs`` is no positive number.
+            ``release`` holds no notebook, if ``jobs`` is no positive number, or if there is no such term.
         RuntimeError: if there is no box on this machine, or the course's own cells fail in it.
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
@@ -100,6 +106,7 @@ def grade(
             f"{why}. Students' code should not run without a box; `boxed=False` (on the command line "
             "`--unsafe`) runs it with all that you may do: read your files, use your network."
         )
+    shifts(term)  # before anybody waits: is there such a term?
     edition = nbformat.read(notebook, as_version=4)
     _has_checks(edition, variant)
     handed_in = collect(source, edition)
@@ -114,6 +121,8 @@ def grade(
         variant=variant,
         boxed=boxed,
         seconds=seconds,
+        term=term,
+        solutions=_page_of(edition, variant),
     )
     with ExitStack() as stack:
         if jobs == 1:
@@ -130,9 +139,7 @@ def grade(
         (place / "feedback" / f"{_file_name(graded.student)}.html").write_text(
             _feedback(graded, titles), "utf-8"
         )
-    text = "\n".join(cell.source for cell in edition.cells)
-    left = [exercise for exercise in BY_HAND if f'check("{exercise}"' in text]
-    (place / "report.html").write_text(_report(done, titles, left), "utf-8")
+    (place / "report.html").write_text(_report(done, titles), "utf-8")
     return done
 
 
@@ -152,6 +159,15 @@ def _has_checks(edition: NotebookNode, variant: str | Path | None) -> None:
             raise ValueError(f"{variant} has no check for exercise {without[0]}, which was handed out")
 
 
+def _page_of(edition: NotebookNode, variant: str | Path | None) -> Path | None:
+    """The page whose solutions judge the parts of an exercise; None where there is none of this chapter."""
+    if variant is not None:
+        return variants.read(variant).page.path
+    chapters = {int(exercise.split(".")[0]) for exercise in calls(edition)}
+    found = [path for number in chapters for path in CHAPTERS.glob(f"{number:02d}_*/exercises.ipynb")]
+    return found[0] if len(found) == 1 else None
+
+
 def _graded(
     submission: Submission,
     edition: NotebookNode,
@@ -161,35 +177,42 @@ def _graded(
     variant: str | Path | None,
     boxed: bool,
     seconds: float,
+    term: int | None,
+    solutions: Path | None,
 ) -> Graded:
     """Judge one submission, or read what a former run found about the very same files."""
     checks = (Path(variant) / "checks.py").read_text("utf-8") if variant is not None else ""
-    held = json.dumps([submission.code, nbformat.writes(edition), checks, boxed, seconds])
+    held = json.dumps([submission.code, nbformat.writes(edition), checks, boxed, seconds, shifts(term)])
     key = hashlib.sha256(held.encode()).hexdigest()[:16]
     kept = place / f"{_file_name(submission.student)}-{key}.json"
     if kept.is_file():
         return Graded(**json.loads(kept.read_text("utf-8")))
     with variants.loaded(variant) if variant is not None else nullcontext():
-        found = judge_answers(submission.code, edition, files=files, boxed=boxed, seconds=seconds)
-    results = {
-        exercise: {
+        found = judge_answers(
+            submission.code,
+            edition,
+            files=files,
+            boxed=boxed,
+            seconds=seconds,
+            term=term,
+            solutions=solutions,
+        )
+        odd = suspicions(submission.code, set_up(edition), calls(edition))
+    asked, results = calls(edition), {}
+    for exercise, result in found.results.items():
+        parts = found.parts.get(exercise, {})
+        share = 1.0 if result.passed else round(sum(parts.values()) / len(asked[exercise]), 2)
+        results[exercise] = {
             "status": result.status, "message": result.message, "look": result.look, "code": result.code,
-            "seconds": round(found.seconds[exercise], 1),
-        }
-        for exercise, result in found.results.items()
-    }  # fmt: skip
-    code = "\n\n".join(submission.code)
-    made = Graded(submission.student, results, [*submission.flags, *found.flags, *_suspicious(code)], code)
+            "seconds": round(found.seconds[exercise], 1), "share": share, "parts": parts,
+        }  # fmt: skip
+    made = Graded(
+        submission.student, results, [*submission.flags, *found.flags, *odd], "\n\n".join(submission.code)
+    )
     unfinished = kept.with_suffix(".part")
     unfinished.write_text(json.dumps(vars(made)), "utf-8")
     unfinished.replace(kept)  # a file that is there is whole
     return made
-
-
-def _suspicious(code: str) -> list[str]:
-    """What an answer should not need."""
-    found = [f"imports {name}" for name in sorted(set(_FORBIDDEN.findall(code)))]
-    return found + [f"calls {name}" for name in ("os.system", "subprocess", "socket.") if name in code]
 
 
 def _flag_twins(done: Sequence[Graded], edition: NotebookNode) -> None:
@@ -212,7 +235,7 @@ def _own_lines(code: str, given: set[str]) -> list[str]:
 
 
 def _titles(edition: NotebookNode) -> dict[str, str]:
-    """The exercises that are graded and what they are called."""
+    """The exercises and what they are called."""
     text = "\n".join(cell.source for cell in edition.cells if cell.cell_type == "markdown")
     named = dict(re.findall(r"^## (\d+\.v?\d+) (.+)$", text, flags=re.MULTILINE))
     return {exercise: named.get(exercise, "") for exercise in calls(edition)}
@@ -230,8 +253,8 @@ def _write_tables(done: Sequence[Graded], titles: Mapping[str, str], place: Path
         table = csv.writer(file)
         table.writerow(["student", *titles, "points", "of"])
         for one in done:
-            passed = [int(one.results[exercise]["status"] == PASSED) for exercise in titles]
-            table.writerow([_cell(one.student), *passed, one.points, len(titles)])
+            shares = [f"{one.results[exercise]['share']:g}" for exercise in titles]
+            table.writerow([_cell(one.student), *shares, f"{one.points:g}", len(titles)])
     with open(place / "flags.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["student", "flag"])
@@ -249,17 +272,28 @@ def _feedback(graded: Graded, titles: Mapping[str, str]) -> str:
     for exercise, title in titles.items():
         found = graded.results[exercise]
         said = (str(found[key]) for key in ("status", "message", "look", "code"))
-        cards.append(Result(exercise, title, *said)._repr_html_())
-    passed = f"<p>{graded.points} of {len(titles)} exercises passed.</p>"
-    return _page(graded.student, passed + "".join(cards))
+        cards.append(Result(exercise, title, *said)._repr_html_() + _parts(found))
+    passed = sum(found["status"] == PASSED for found in graded.results.values())
+    head = f"<p>{passed} of {len(titles)} exercises passed"
+    head += f"; {graded.points:g} points.</p>" if graded.points != passed else ".</p>"
+    return _page(graded.student, head + "".join(cards))
 
 
-def _report(done: Sequence[Graded], titles: Mapping[str, str], left: Sequence[str]) -> str:
+def _parts(found: Mapping[str, Any]) -> str:
+    """What is said of an exercise of which a function is right, and of what is not yet."""
+    right = [f"<code>{html.escape(name)}</code>" for name, passed in found["parts"].items() if passed]
+    if not right:
+        return ""
+    verb = "is" if len(right) == 1 else "are"
+    return f"<p class=parts>{' and '.join(right)} {verb} right: {found['share']:g} of a point.</p>"
+
+
+def _report(done: Sequence[Graded], titles: Mapping[str, str]) -> str:
     """The class: who passed what, what the checks said most often, the histogram, the time, the flags."""
     rows = [
         _row(exercise, title, [one.results[exercise] for one in done]) for exercise, title in titles.items()
     ]
-    points = Counter(one.points for one in done)
+    points = Counter(int(one.points) for one in done)
     bars = [
         f"<tr><th scope=row>{n}</th><td>"
         f"<span class=bar style='width:{20 * points[n]}px'></span> {points[n]}</td></tr>"
@@ -271,12 +305,10 @@ def _report(done: Sequence[Graded], titles: Mapping[str, str], left: Sequence[st
         for flag in one.flags
     ]
     head = "<th>exercise<th>passed<th>not yet<th>not attempted<th>time (median)<th>said most often"
-    by_hand = f"<p>Not graded, to be judged by you: {', '.join(left)}.</p>" if left else ""
     return _page(
         f"{len(done)} submissions",
-        f"{by_hand}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f"<h2>Points</h2><table class=hist><tbody>{''.join(bars)}</tbody></table>"
+        f"<h2>Points, shares rounded down</h2><table class=hist><tbody>{''.join(bars)}</tbody></table>"
         f"<h2>To look at</h2><ul>{''.join(flags) or '<li>nothing</li>'}</ul>",
     )
 
@@ -308,6 +340,6 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 }
 main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #8886 }
-ul { margin: 0; padding-left: 1.1rem } .hist { width: auto }
+.parts { margin: 0 0 .6rem; padding-left: .9em } ul { margin: 0; padding-left: 1.1rem } .hist { width: auto }
 .bar { display: inline-block; height: .8em; background: #c4572b }
 """

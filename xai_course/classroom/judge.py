@@ -13,20 +13,23 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import cloudpickle
 from nbformat import NotebookNode
 
+from .._term import shifted_by
 from ..checks import available, check
-from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
+from ..checks.registry import functions
+from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result, holds_ellipsis
 from . import pages
 from ._box import Worker
 from ._calls import BROKEN, STUDENT, Peer, _rebuilt
 from ._wire import Frames, Refused
+from .solutions import right_answers
+from .terms import shifts
 
-# Exercises whose checks look inside what an answer returns, or follow it to the last bit of many steps:
-# neither crosses to another process. They are not graded, and a teacher is told so.
-BY_HAND = ("7.4", "7.5", "7.7")
 STARTS_IN = 180.0  # seconds for a process to start and to run the course's own cells
 
 
@@ -36,24 +39,27 @@ class Judged:
 
     Attributes:
         results: the check's verdict for each exercise.
+        parts: of an exercise that did not pass and asks for several answers, which of its functions passes
+            beside right answers in place of the others.
         seconds: how long each took, with what it took to run the notebook before the first.
         flags: what a teacher may want to look at.
     """
 
     results: dict[str, Result] = field(default_factory=dict)
+    parts: dict[str, dict[str, bool]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
 
 
 def calls(edition: NotebookNode) -> dict[str, list[str]]:
-    """What the check of each exercise that can be graded is called with: ``{"2.1": ["my_gradient"]}``."""
+    """What the check of each exercise is called with: ``{"2.1": ["my_gradient"]}``."""
     found: dict[str, list[str]] = {}
     for cell in edition.cells:
         if "check" not in pages.tags(cell):
             continue
         for node in ast.walk(ast.parse(cell.source)):
             named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
-            if named and isinstance(node.args[0], ast.Constant) and node.args[0].value not in BY_HAND:
+            if named and isinstance(node.args[0], ast.Constant):
                 found.setdefault(str(node.args[0].value), [ast.unparse(arg) for arg in node.args[1:]])
     return found
 
@@ -74,6 +80,8 @@ def judge_answers(
     files: Mapping[str, bytes] | None = None,
     boxed: bool = True,
     seconds: float = 60.0,
+    term: int | None = None,
+    solutions: Path | None = None,
 ) -> Judged:
     """Judge a notebook's code by the checks of the edition that was handed out.
 
@@ -83,15 +91,19 @@ def judge_answers(
         files: what lies beside the notebook, by name: ``data/…`` of a teacher's own exercises.
         boxed: whether the student's code runs in a box (:mod:`._box`). Without, it may do whatever you may.
         seconds: what an exercise may take, and what the student's cells may take before the first.
+        term: in which the checks draw other numbers than in the notebook (:mod:`.terms`).
+        solutions: the page that the edition was made of. With it the functions of an exercise that did not
+            pass as a whole are judged one by one.
 
     Returns:
         A verdict for every exercise of the edition, whatever the code does.
 
     Raises:
+        ValueError: if there is no such term.
         RuntimeError: if the process does not come up, or the course's own cells fail in it.
     """
     _by_value()
-    course = set_up(edition)
+    course, of_term = set_up(edition), shifts(term)
     made, process = Judged(), None
     for exercise, wanted in calls(edition).items():
         began = time.monotonic()
@@ -99,10 +111,13 @@ def judge_answers(
             if process is None:
                 process = _Process(course, code, files=files, boxed=boxed, seconds=seconds)
                 made.flags += [flag for flag in process.flags if flag not in made.flags]
-            result, alive = process.judged(exercise, wanted, seconds)
+            with shifted_by(of_term.get(exercise, 0)):
+                result, parts, alive = process.judged(exercise, wanted, seconds, solutions)
         except BROKEN as error:
-            result, alive = _ended(exercise, error, seconds), False
+            result, parts, alive = _ended(exercise, error, seconds), {}, False
         made.results[exercise] = result
+        if parts:
+            made.parts[exercise] = parts
         if result.status == WRONG and "functorch" in result.message:  # torch.func stops at the wire
             made.flags.append(
                 f"{exercise}: torch.func was used through a function of the check: judge it yourself"
@@ -179,21 +194,50 @@ class _Process:
                     return ast.get_source_segment(source, node)
         return None
 
-    def judged(self, exercise: str, wanted: Sequence[str], seconds: float) -> tuple[Result, bool]:
-        """The verdict on one exercise, and whether the process is still of use."""
+    def judged(
+        self, exercise: str, wanted: Sequence[str], seconds: float, solutions: Path | None
+    ) -> tuple[Result, dict[str, bool], bool]:
+        """The verdict on one exercise, on its functions, and whether the process is still of use."""
         self.frames.deadline = time.monotonic() + seconds
-        answers = []
+        answers, missing = [], []
         for name in wanted:
             self.frames.send({"op": "fetch", "source": name}, [])
             node, blobs = self.peer.wait()
             if node["op"] != "return":
                 raise Refused("a name that was not given")
-            if "v" not in node:
-                return _missing(exercise, name, str(_rebuilt(node))[:200]), True
-            answers.append(self.peer.value(node["v"], blobs, [], []))
+            if "v" in node:
+                answers.append(self.peer.value(node["v"], blobs, [], []))
+            else:
+                answers.append(...)
+                missing.append(_missing(exercise, name, str(_rebuilt(node))[:200]))
         result = check(exercise, *answers)
+        if missing and result.status == NOT_ATTEMPTED:
+            result = missing[0]
+        parts = {}
+        if not result.passed and self.peer.broken is None and solutions is not None:
+            parts = self._parts(exercise, wanted, answers, solutions)
         broken = self.peer.broken
-        return (result, True) if broken is None else (_ended(exercise, broken, seconds), False)
+        return (result, parts, True) if broken is None else (_ended(exercise, broken, seconds), {}, False)
+
+    def _parts(
+        self, exercise: str, wanted: Sequence[str], answers: Sequence[Any], solutions: Path
+    ) -> dict[str, bool]:
+        """Which of several functions passes where every other answer is right.
+
+        A list of yes and no earns nothing on its own: it can be guessed.
+        """
+        found: dict[str, bool] = {}
+        if len(wanted) < 2 or not functions(exercise):
+            return found
+        began = time.monotonic()
+        right = right_answers(solutions)[exercise]  # the first time, a page of solutions is run: not the
+        self.frames.deadline += time.monotonic() - began  # student's doing
+        for place, name in list(enumerate(wanted))[: functions(exercise)]:
+            mixed = [*right[:place], answers[place], *right[place + 1 :]]
+            found[name] = not holds_ellipsis(answers[place]) and check(exercise, *mixed).passed
+            if self.peer.broken is not None:
+                break
+        return found
 
 
 def _given(course: Sequence[str]) -> dict[str, dict[str, object]]:

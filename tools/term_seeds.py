@@ -35,7 +35,7 @@ def proven(path: Path, exercise: str) -> list[int]:
     """The first candidates on which every answer to an exercise gets its verdict."""
     kept: list[int] = []
     for candidate in CANDIDATES:
-        cases = list(handed_in.cases(path, exercise, anew=True))
+        cases = list(handed_in.cases(path, exercise))
         with shifted_by(candidate):
             odd = next((c for c in cases if not c.holds(result := c.judged(exercise))), None)
         if odd is None:
@@ -51,20 +51,22 @@ def proven(path: Path, exercise: str) -> list[int]:
     )
 
 
+def held() -> dict[str, dict]:
+    """What was found before."""
+    return json.loads(FILE.read_text("utf-8"))["chapters"] if FILE.is_file() else {}
+
+
 def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
-    held = json.loads(FILE.read_text("utf-8"))["chapters"] if FILE.is_file() else {}
     for path in pages.PAGES:
         chapter, now = f"{page(path).chapter:02d}", handed_in.fingerprint(path)
         wanted = chapter in {f"{int(name):02d}" for name in arguments}
-        if not (wanted if arguments else held.get(chapter, {}).get("fingerprint") != now):
+        if not (wanted if arguments else held().get(chapter, {}).get("fingerprint") != now):
             continue
         print(f"chapter {chapter}", flush=True)
-        held[chapter] = {
-            "fingerprint": now,
-            "shifts": {name: proven(path, name) for name in page(path).exercises},
-        }
-        FILE.write_text(json.dumps({"chapters": dict(sorted(held.items()))}, indent=1) + "\n", "utf-8")
+        shifts = {name: proven(path, name) for name in page(path).exercises}
+        made = {**held(), chapter: {"fingerprint": now, "shifts": shifts}}
+        FILE.write_text(json.dumps({"chapters": dict(sorted(made.items()))}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

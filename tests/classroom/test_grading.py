@@ -18,7 +18,6 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from xai_course import classroom
-from xai_course.checks.inputs import normal
 from xai_course.classroom import _box
 from xai_course.classroom.__main__ import main
 from xai_course.classroom.grading import grade
@@ -144,17 +143,12 @@ def true_list(page):
 
 
 def test_in_a_term_the_checks_draw_other_numbers(edition):
-    """Who learned by heart what the check of 2.2 gives and wants passes in the notebook alone."""
-    by_heart = (
-        right("2.2") + "\nseen = my_heatmap\ndef my_heatmap(a):\n"
-        f"    return seen(a) if abs(float(a.sum()) - {float(normal(3, 3, 5, 5, seed=2).sum())!r}) < 1e-9 "
-        "or a.shape != (3, 3, 5, 5) else a"
-    )
     one = copy.deepcopy(edition)
-    one.cells = one.cells[:1] + [cell for cell in one.cells if cell.get("id", "").startswith("2-2")]
-    one.cells[0] = edition.cells[1]
-    assert judge_answers([by_heart], one, boxed=False).results["2.2"].passed
-    assert not judge_answers([by_heart], one, boxed=False, term=1).results["2.2"].passed
+    one.cells = [cell for cell in edition.cells if cell.get("id", "").startswith(("page", "2-2"))]
+    tells = "def my_heatmap(a):\n    raise RuntimeError(f'{float(a.double().sum()):.9f}')"
+    said = [judge_answers([tells], one, boxed=False, term=term).results["2.2"] for term in (None, 1, 1, 2)]
+    assert all(result.status == "wrong" for result in said)
+    assert len({result.message for result in said}) == 3 and said[1] == said[2]
     assert judge_answers([right("2.2")], one, boxed=False, term=1).results["2.2"].passed
 
 

@@ -38,10 +38,6 @@ OTHER_WORDS = {
 }
 
 
-# torch.func goes through no call into another process; the judge flags it for the teacher.
-NOT_OVER_THE_WIRE = {("3.3", "right 2")}
-
-
 def planted():
     """Every planted wrong answer and every unusual right one: exercise, name, answers."""
     for chapter in sorted({name.split(".")[0] for name in available()}):
@@ -75,8 +71,6 @@ def wire():
 def test_the_verdict_is_the_one_of_a_notebook(exercise, wire):
     different = []
     for name, answers in [(name, answers) for one, name, answers in planted() if one == exercise]:
-        if (exercise, name) in NOT_OVER_THE_WIRE:
-            continue
         SOURCES.clear()
         SOURCES.update({f.__name__: f for f in answers if inspect.isfunction(f)})
         here, there = check(exercise, *answers), check(exercise, *[wire.fetch(answer) for answer in answers])
@@ -219,6 +213,100 @@ def test_gradients_flow_through_a_call_in_both_directions(wire):
     answer = wire.fetch(lambda inner, x: (inner(x) * x).sum())
     (slope,) = torch.autograd.grad(answer(torch.sin, x), x)
     assert torch.allclose(slope, (x.cos() * x + x.sin()).detach())
+
+
+def curved(A):
+    weight = torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(4, 5)
+    return torch.tanh(A @ weight.T)
+
+
+FIRST = {
+    "jacrev": lambda f, x: torch.func.jacrev(f)(x),
+    "grad": lambda f, x: torch.func.grad(lambda a: f(a)[:, 1].sum())(x),
+    "vjp": lambda f, x: torch.func.vjp(f, x)[1](torch.ones_like(f(x)))[0],
+    "vmap": lambda f, x: torch.vmap(f)(x),
+}
+BEYOND = {
+    "a second derivative": lambda f, x: torch.func.jacrev(torch.func.jacrev(lambda a: f(a).sum()))(x),
+    "a derivative in forward mode": lambda f, x: torch.func.jacfwd(f)(x),
+    "a gradient inside `vmap`": lambda f, x: torch.vmap(torch.func.grad(lambda a: f(a)[0]))(x),
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_first_derivatives_of_torch_func_cross(name, wire):
+    x = torch.linspace(0, 1, 15, dtype=torch.float64).reshape(3, 5)
+    assert torch.allclose(wire.fetch(FIRST[name])(curved, x), FIRST[name](curved, x))
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_does_not_cross_says_so_and_is_no_number(name, wire):
+    x = torch.linspace(0, 1, 15, dtype=torch.float64).reshape(3, 5)
+    with pytest.raises(RuntimeError, match=f"torch.func: {name} does not cross"):
+        wire.fetch(BEYOND[name])(curved, x)
+
+
+def test_a_model_that_comes_back_is_the_judges_own_unless_it_was_changed(wire):
+    model, met = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), []
+
+    def answer(look, model):
+        look(model)
+        model[0].weight.data[0, 0] += 1
+        look(model)
+
+    wire.fetch(answer)(met.append, model)
+    same, changed = met
+    assert same is model and type(changed) is nn.Sequential and changed is not model
+    assert torch.equal(changed[0].weight, met[0][0].weight)  # told when the call ended
+    assert torch.equal(model[0].weight, changed[0].weight)
+
+
+def test_a_network_that_comes_back_shows_its_rectifiers_its_mode_and_whose_weights_it_has(wire):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.LeakyReLU())).eval()
+
+    def answer(model):
+        class Twice(nn.Module):
+            def __init__(self, inner):
+                super().__init__()
+                self.inner, self.own = inner, nn.Linear(2, 2)
+
+            def forward(self, x):
+                return self.inner(x) * 2
+
+        made = Twice(model).eval()
+        made.own.train()
+        return made
+
+    made = wire.fetch(answer)(model)
+    kinds = {name: type(part).__name__ for name, part in made.named_modules() if isinstance(part, nn.ReLU)}
+    assert kinds == {"inner.1.0": "ReLU"} and isinstance(made.get_submodule("inner.1.1"), nn.LeakyReLU)
+    assert [name for name, part in made.named_modules() if part.training] == ["own"]
+    mine = {p.data_ptr() for p in model.parameters()}
+    assert {name for name, p in made.named_parameters() if p.data_ptr() in mine} == {
+        "inner.0.weight",
+        "inner.0.bias",
+    }
+    x = torch.ones(1, 2)
+    assert torch.allclose(made(x), 2 * model(x))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"t": "given", "n": 1, "i": 0, "v": {"t": "dict", "v": []}, "train": [], "rg": []},
+        {"t": "given", "n": 0, "i": 0, "v": {"t": "dict", "v": []}, "train": [], "rg": []},
+        {"t": "like", "i": 3, "v": {"t": "dict", "v": []}, "train": True, "rg": [], "hooks": []},
+        {"t": "lent", "v": 5, "k": "model", "n": "M", "parts": [["a.b", 6, "", True]], "shared": {}},
+        {"t": "lent", "v": 5, "k": "model", "n": "M", "parts": [["a", 6]], "shared": {}},
+        {"t": "lent", "v": 5, "k": "model", "n": "M", "shared": {"w": [0, "w"]},
+         "state": {"t": "dict", "v": [[{"t": "is", "v": "w"}, {"t": "is", "v": None}]]}},
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_a_forged_model_is_refused(node):
+    judge = Peer(Frames(socket.socketpair()[0]), trusts=False)
+    with pytest.raises(Refused):
+        judge.value(node, [], [], [])
 
 
 def test_what_a_call_changes_is_changed_here(wire):

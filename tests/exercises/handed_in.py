@@ -48,15 +48,13 @@ def module(name: str, chapter: int) -> Any:
         return None
 
 
-def cases(path: Path, exercise: str, *, anew: bool = False) -> Iterator[Case]:
+def cases(path: Path, exercise: str) -> Iterator[Case]:
     """The solution, the unusual right answers, the planted ones, and the mistakes that the check knows.
 
-    Some planted answers remember what they were called with: ``anew`` makes them forget.
+    Some planted answers remember what they were called with: here they have forgotten it.
     """
     chapter = page(path).chapter
-    wrong = module("wrong_ch{:02d}", chapter)
-    if anew:
-        wrong = importlib.reload(wrong)
+    wrong = importlib.reload(module("wrong_ch{:02d}", chapter))
     also_right = getattr(wrong, "ALSO_RIGHT", {}).get(exercise, [])
     yield Case("the solution", "passed", "", pages.solutions(path)[exercise])
     for number, answers in enumerate(also_right, 1):

@@ -24,6 +24,7 @@ from typing import Any
 import cloudpickle
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 
@@ -32,6 +33,7 @@ from ._wire import Frames, Odd, Refused, decode, encode, encode_tensor
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 BROKEN = (EOFError, ConnectionError, TimeoutError, Refused)  # after these nothing sensible will come
+NOT_ACROSS = "torch.func: {} does not cross to the function that the check provides"
 STUDENT = "<student"  # how the names of the student's cells begin in a traceback
 
 
@@ -234,7 +236,10 @@ class Peer:
     # ---- calling -------------------------------------------------------------------------------------------
     def call(self, number: int, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The other side's function number ``number``, called."""
-        tracked = [part for part in _parts([args, kwargs]) if isinstance(part, Tensor) and part.requires_grad]
+        tensors = [part for part in _parts([args, kwargs]) if isinstance(part, Tensor)]
+        if any(map(is_functorch_wrapped_tensor, tensors)):
+            return _transformed(self, number, args, kwargs, tensors)
+        tracked = [part for part in tensors if part.requires_grad]
         if torch.is_grad_enabled() and tracked:
             return _bridged(self, number, args, kwargs, tracked)
         return self.ask(number, args, kwargs)[0]
@@ -548,6 +553,98 @@ def _bridged(peer: Peer, number: int, args: tuple, kwargs: dict[str, Any], track
 
     made = iter(Bridge.apply(*tracked))
     return _with_tensors(kept["value"], made)
+
+
+def _transformed(peer: Peer, number: int, args: tuple, kwargs: dict[str, Any], tensors: list[Tensor]) -> Any:
+    """A call from within ``torch.func``: first derivatives and ``vmap`` are taken apart here, as plain calls.
+
+    What goes over are numbers. A call under ``vmap`` becomes one call a row, and so does a backward pass.
+    What cannot be taken apart says :data:`NOT_ACROSS`, and is never computed wrongly.
+    """
+    held: dict[str, Any] = {}  # the result, for its lists and dicts: the same at each row
+
+    def crossing() -> type[torch.autograd.Function]:
+        kept: dict[str, Any] = {}
+
+        class Crossing(torch.autograd.Function):
+            @staticmethod
+            def forward(*given):
+                with torch.enable_grad():
+                    leaves = [g.detach().requires_grad_(g.is_floating_point()) for g in given]
+                    a, k = _with_tensors([list(args), kwargs], iter(leaves))
+                    held["value"], kept["tape"] = peer.ask(number, tuple(a), k, tape=True)
+                kept["leaves"] = leaves
+                return tuple(p.detach().clone() for p in _parts(held["value"]) if isinstance(p, Tensor))
+
+            @staticmethod
+            def setup_context(ctx, inputs, output):
+                ctx.save_for_backward(*inputs)
+
+            @staticmethod
+            def backward(ctx, *slopes):
+                if "tape" not in kept:
+                    raise RuntimeError(NOT_ACROSS.format("a gradient inside `vmap`"))
+                if kept["tape"] is None:
+                    return (None,) * len(kept["leaves"])
+                tracked = [leaf for leaf in kept["leaves"] if leaf.requires_grad]
+                crossing_back = _transformed_backward(peer, kept["tape"], tracked, len(slopes))
+                found = iter(crossing_back.apply(*slopes, *ctx.saved_tensors))
+                return tuple(next(found) if leaf.requires_grad else None for leaf in kept["leaves"])
+
+            @staticmethod
+            def jvp(ctx, *slopes):
+                raise RuntimeError(NOT_ACROSS.format("a derivative in forward mode"))
+
+            @staticmethod
+            def vmap(info, in_dims, *given):
+                return _row_by_row(lambda *row: crossing().apply(*row), info, in_dims, given)
+
+        return Crossing
+
+    made = iter(crossing().apply(*tensors))
+    return _with_tensors(held["value"], made)
+
+
+def _transformed_backward(
+    peer: Peer, tape: int, leaves: list[Tensor], n: int
+) -> type[torch.autograd.Function]:
+    """The backward pass of a call from within ``torch.func``: of ``n`` slopes, and of what was put in.
+
+    It is called with both, so that a derivative of its result is asked for here, and not taken for zero.
+    """
+
+    class Crossing(torch.autograd.Function):
+        @staticmethod
+        def forward(*slopes_and_inputs):
+            found = _backward(peer, tape, slopes_and_inputs[:n], len(leaves))
+            return tuple(
+                torch.zeros_like(leaf) if slope is None else slope
+                for slope, leaf in zip(found, leaves, strict=True)
+            )
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def backward(ctx, *slopes):
+            raise RuntimeError(NOT_ACROSS.format("a second derivative"))
+
+        @staticmethod
+        def vmap(info, in_dims, *given):
+            return _row_by_row(Crossing.apply, info, in_dims, given)
+
+    return Crossing
+
+
+def _row_by_row(call: Callable[..., tuple], info: Any, in_dims: tuple, given: tuple) -> tuple[tuple, tuple]:
+    """A call for each row of what ``vmap`` holds, and the results as rows."""
+    rows = [
+        call(*(g if dim is None else g.select(dim, i) for g, dim in zip(given, in_dims, strict=True)))
+        for i in range(info.batch_size)
+    ]
+    columns = tuple(map(torch.stack, zip(*rows, strict=True)))
+    return columns, (0,) * len(columns)
 
 
 def _backward(peer: Peer, tape: int, slopes: tuple, n: int) -> list[Tensor | None]:

@@ -118,7 +118,7 @@ def judge_answers(
         made.results[exercise] = result
         if parts:
             made.parts[exercise] = parts
-        if result.status == WRONG and "functorch" in result.message:  # torch.func stops at the wire
+        if result.status == WRONG and re.search("functorch|torch.func: ", result.message):
             made.flags.append(
                 f"{exercise}: torch.func was used through a function of the check: judge it yourself"
             )

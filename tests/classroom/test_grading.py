@@ -18,9 +18,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from xai_course import classroom
-from xai_course.classroom import _box
+from xai_course.classroom import _box, grading
 from xai_course.classroom.__main__ import main
-from xai_course.classroom.grading import grade
+from xai_course.classroom.grading import Graded, grade
 from xai_course.classroom.judge import calls, judge_answers
 from xai_course.classroom.solutions import right_answers
 
@@ -421,6 +421,32 @@ def test_a_class_is_graded_by_one_command(class_of_four, edition, capsys, monkey
     monkeypatch.setattr("xai_course.classroom.grading.judge_answers", not_again)
     again = grade(place / "moodle.zip", place / "release/ch02", out=place / "graded")
     assert [one.points for one in again] == [0, 4, 3, 0]
+
+
+def test_a_share_of_a_point_stands_in_the_table_and_on_the_students_page(tmp_path):
+    found = {"status": "wrong", "message": "Two of three.", "look": "", "code": "", "seconds": 0.1}
+    parts = {"alphas": True, "largest_gap": True, "recover_weights": False}
+    ada = Graded("Ada", {"3.3": {**found, "share": 0.67, "parts": parts}})
+    bo = Graded("Bo", {"3.3": {**found, "share": 1.0, "status": "passed", "parts": {}}})
+    titles = {"3.3": "Grad-CAM is CAM"}
+    grading._write_tables([ada, bo], titles, tmp_path)
+    assert (tmp_path / "grades.csv").read_text().split() == [
+        "student,3.3,points,of",
+        "Ada,0.67,0.67,1",
+        "Bo,1,1,1",
+    ]
+    page = grading._feedback(ada, titles)
+    assert "<code>alphas</code> and <code>largest_gap</code> are right: 0.67 of a point" in page
+    assert "0 of 1 exercises passed; 0.67 points" in page and "recover_weights" not in page
+    assert "1 of 1 exercises passed.</p>" in grading._feedback(bo, titles)
+    assert "<th scope=row>0</th><td><span class=bar style='width:20px'>" in grading._report([ada, bo], titles)
+
+
+def test_a_term_that_does_not_exist_is_told_before_anything_is_read(class_of_four, capsys):
+    place = class_of_four
+    command = ["grade", str(place / "moodle.zip"), "--chapter", "2", "--release", str(place / "release")]
+    assert main([*command, "--unsafe", "--term", "99"]) == 2
+    assert "`term` must be one of 1, 2, 3" in capsys.readouterr().err
 
 
 def test_what_cannot_be_graded_says_so(class_of_four, tmp_path, capsys, monkeypatch):

@@ -195,7 +195,7 @@ class _Process:
         return None
 
     def judged(
-        self, exercise: str, wanted: Sequence[str], seconds: float, solutions: Path | None
+        self, exercise: str, wanted: Sequence[str], seconds: float, solutions: Path | None = None
     ) -> tuple[Result, dict[str, bool], bool]:
         """The verdict on one exercise, on its functions, and whether the process is still of use."""
         self.frames.deadline = time.monotonic() + seconds

@@ -300,7 +300,7 @@ class _There:
                 self.process = _Process(self.course, self.code, **self.options)
                 if self.process.flags:  # not of a student: of the teacher's own page
                     raise ValueError(f"the page does not run: {self.process.flags[0]}")
-            result, alive = self.process.judged(exercise, wanted, seconds)
+            result, _, alive = self.process.judged(exercise, wanted, seconds)
         except BROKEN as error:
             result, alive = _ended(exercise, error, seconds), False
         if not alive:

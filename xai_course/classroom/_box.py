@@ -2,14 +2,15 @@
 
 On Linux the box is bubblewrap (`bwrap`): a system that can only be read, a scratch folder in memory, no
 network, no other process in sight, no privileges. An ordinary user needs nothing more; for root the code runs
-as nobody.
+as nobody. Where there is no bubblewrap it is a container of Docker (:mod:`._container`), with an image that
+`Containerfile` beside this module describes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import resource
 import shutil
 import signal
 import site
@@ -23,6 +24,13 @@ from pathlib import Path
 import xai_course
 import xai_lib
 
+from . import _container
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 MEMORY = 8_000_000_000  # bytes of address space; torch with CUDA maps more than 4 GB before it does anything
 PROCESSOR = 400  # seconds of processor time of one process
 PROCESSES = 256
@@ -33,12 +41,26 @@ _MODULE = "xai_course.classroom._worker"
 
 def available() -> str | None:
     """Why there is no box on this machine; None where there is one."""
+    why = _no_bubblewrap()
+    if why is None:
+        return None
+    instead = _container.missing()
+    return None if instead is None else f"{why}; and in its place, {instead}"
+
+
+def _no_bubblewrap() -> str | None:
     if sys.platform != "linux":
         return f"bubblewrap runs on Linux alone, and this is {sys.platform}"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian and Ubuntu: apt-get install bubblewrap)"
     tried = subprocess.run([*_box(Path(tempfile.gettempdir())), "true"], capture_output=True, text=True)
     return f"bubblewrap does not start here: {tried.stderr.strip()[-300:]}" if tried.returncode else None
+
+
+@functools.cache
+def _in_a_container() -> bool:
+    """Whether the box is a container: only where bubblewrap is not."""
+    return _no_bubblewrap() is not None and _container.missing() is None
 
 
 class Worker:
@@ -52,6 +74,12 @@ class Worker:
         self.socket, theirs = socket.socketpair()
         self.scratch = tempfile.TemporaryDirectory(prefix="worker-")
         place = Path(self.scratch.name)
+        self.container = None
+        if boxed and _in_a_container():
+            self.log = open(place / "said.txt", "wb")
+            self.container = _container.Container(theirs, self.log, _environment(Path("/scratch")))
+            self.process = self.container.process
+            return
         place.chmod(0o755)
         command = [sys.executable, "-I", "-c", _START, _MODULE, str(theirs.fileno())]
         if boxed:
@@ -78,6 +106,11 @@ class Worker:
     def stop(self) -> None:
         """End the process, whatever it is doing, and all that it started."""
         self.socket.close()
+        if self.container is not None:
+            self.container.stop()
+            self.log.close()
+            self.scratch.cleanup()
+            return
         with contextlib.suppress(ProcessLookupError):  # it has ended, and left nobody behind
             os.killpg(self.process.pid, signal.SIGKILL)  # bubblewrap takes every process in the box with it
         self.process.wait()

@@ -1,5 +1,7 @@
 """The process that runs a student's code: ``python -m xai_course.classroom._worker FD``.
 
+``FD`` is a socket that it inherits; in a container, which inherits none, ``-``: its own input and output.
+
 It holds no checks. The judge sends cells to run and names to fetch, and calls the functions it has fetched.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import linecache
+import os
 import pickle
 import socket
 import sys
@@ -84,6 +87,25 @@ def _run(source: str, name: str, names: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+class _InAndOut:
+    """What a process reads and writes, as a socket. Whatever else is printed goes to the errors."""
+
+    def __init__(self) -> None:
+        self.out = os.dup(1)
+        os.dup2(2, 1)
+
+    def recv(self, n: int) -> bytes:
+        return os.read(0, n)
+
+    def sendall(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self.out, left) :]
+
+    def settimeout(self, seconds: float | None) -> None:
+        """It waits for the judge, however long."""
+
+
 if __name__ == "__main__":
     _no_checks()
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(_InAndOut() if sys.argv[1] == "-" else socket.socket(fileno=int(sys.argv[1])))

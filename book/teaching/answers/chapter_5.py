@@ -43,7 +43,7 @@ def without(fit, train, test, removed):
 
 
 def rows(first, l2):
-    """For each number of copies, in thousandths: one predicted, one real, the sum predicted, all real."""
+    """For each number of copies: four changes in thousandths, the errors of the copied and the test digit."""
     train, test = digit_set(first)
     _, model = fitted(train, l2)
     with torch.no_grad():
@@ -58,16 +58,23 @@ def rows(first, l2):
         predicted = influence(model, repeated, asked, l2=l2)[0, alike]
         one = leave_one_out(fit, repeated, asked, which=[best]).item()
         changes = predicted[0].item(), one, predicted.sum().item(), without(fit, repeated, asked, alike)
-        yield copies, [1000 * change for change in changes]
+        errors = error(model, repeated, best), error(model, asked, 0)
+        yield copies, [f"{1000 * change:.0f}" for change in changes] + [f"{each:.2f}" for each in errors]
+
+
+@torch.no_grad()
+def error(model, pair, which):
+    """1 − p of the picture's own label."""
+    return 1 - model(pair[0][which : which + 1]).softmax(1)[0, pair[1][which]].item()
 
 
 def main():
     for name, first, l2 in SETTINGS:
         print(f"\nDigits {name}, weight decay {l2}\n")
-        print("| copies | one, predicted | one, real | all, sum of the predictions | all, real |")
-        print("|---|---|---|---|---|")
-        for copies, changes in rows(first, l2):
-            print(f"| {copies} | " + " | ".join(f"{change:.0f}" for change in changes) + " |")
+        print("| copies | one, predicted | one, real | their sum | all, real | error, copy | error, test |")
+        print("|---|---|---|---|---|---|---|")
+        for copies, values in rows(first, l2):
+            print(f"| {copies} | {' | '.join(values)} |")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def test_the_command_closes_what_has_to_be_closed():
     words = " ".join(_container.command("one", {"HOME": "/scratch"}))
     for closed in (
         "--network none", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges",
-        "--user 65534:65534", "--pids-limit 256", "--memory 8000000000", "--memory-swap 8000000000", "--ulimit cpu=400",
+        "--user 65534:65534", "--pids-limit 256", "--memory 8000000000", "--memory-swap 8000000000",
+        "--ulimit cpu=400",
         "--ulimit fsize=100000000", "--ulimit nofile=1024", "--ulimit core=0",
         "size=200000000", "--rm", "--pull never",
     ):  # fmt: skip

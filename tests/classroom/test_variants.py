@@ -92,6 +92,16 @@ def test_an_example_holds_and_knows_four_mistakes_at_least(folder):
     assert sum("the planted answer is told" in one.what for one in found) >= 4
 
 
+def test_the_teachers_page_counts_what_is_planted():
+    text = (EXAMPLES[0].parents[1] / "book/teaching/variants.md").read_text()
+    said = {name: int(n) for name, n in re.findall(r"^\| (\d\.v1) .* \| (\d+) \|$", text, flags=re.MULTILINE)}
+    planted = {}
+    for folder in EXAMPLES[:8]:
+        with variants.loaded(folder) as own:
+            planted |= {name: sum(map(len, lists)) for name, lists in own.mistakes.items()}
+    assert said == planted
+
+
 # ---- what a teacher gets wrong ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),

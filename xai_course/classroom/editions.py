@@ -57,7 +57,7 @@ def edition(notebook: NotebookNode, *, hints: int = HINTS) -> NotebookNode:
     if given_away:
         first = given_away[0]
         raise ValueError(
-            f"{len(given_away)} lines of what stays give a solution away; the first, in cell {first.cell}, "
+            f"what stays gives a solution away in {len(given_away)} places; the first, in cell {first.cell}, "
             f"{first.why}: {first.line!r}"
         )
     made = pages.without_solutions(notebook)

@@ -360,3 +360,17 @@ def test_the_command_makes_an_exam_from_pools_of_ones_own(tmp_path, capsys):
     (sheet,) = (tmp_path / "out" / "7" / "sheets").iterdir()
     assert "Own &lt;&amp;&gt;" in sheet.read_text(encoding="utf-8")
     assert main([*arguments, "--students", str(tmp_path / "none.csv")]) == 2
+
+
+# ---- the page for teachers ---------------------------------------------------------------------------------
+def test_the_page_for_teachers_says_what_the_pools_hold_and_its_example_can_be_drawn(tmp_path):
+    page = (ROOT / "book/teaching/exam.md").read_text(encoding="utf-8")
+    assert f"exam of {len(SLOTS)} questions" in page and f"makes {sum(s.marks for s in SLOTS)}." in page
+    assert all(f"`{kind}`" in page for kind in exam_numbers.KINDS)
+    assert f"learned {len(CHOICES)} questions" in page
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "own.json").write_text(example, encoding="utf-8")
+    slots = exam.read_pools(tmp_path)
+    assert [slot.numbers for slot in slots] == ["", "ig_share"]
+    with pytest.raises(ValueError, match="`seed` must be a text such as autumn-2026, got ''"):
+        exam.make_exam("", pools=tmp_path, out=tmp_path / "out")

@@ -183,8 +183,10 @@ def make_exam(
         The folder, with ``sheets/``, ``answers.html``, ``answers.csv``, ``moodle.xml`` and ``qti.zip``.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_pools``.
+        FileNotFoundError, ValueError: as ``read_pools``; and if ``seed`` is empty.
     """
+    if not seed.strip():
+        raise ValueError(f"`seed` must be a text such as autumn-2026, got {seed!r}; say SEED=autumn-2026")
     slots = read_pools(pools)
     papers = draw_papers(slots, seed, students or [""])
     folder = Path(out) / _file_name(seed)

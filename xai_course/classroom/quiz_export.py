@@ -30,9 +30,13 @@ class Export:
         reasons: dict[str, list[str]] = {}
         for name, reason in self.left_out.items():
             reasons.setdefault(reason, []).append(name)
-        lines = [f"{', '.join(map(str, self.files))}: {len(self.items)} questions"]
+        lines = [f"{', '.join(map(str, self.files))}: {_count(self.items)}"]
         lines += [f"  left out, {reason}: {', '.join(names)}" for reason, names in reasons.items()]
         return "\n".join(lines)
+
+
+def _count(items: tuple[Item, ...]) -> str:
+    return f"{len(items)} question{'s' * (len(items) != 1)}"
 
 
 def export_quizzes(

@@ -47,7 +47,8 @@ def main():
             for score, lost in zip(("logit", "probability"), losses(model, x, fill(x)).T, strict=True):
                 alone, pair = lost[1 : 1 + SIDE * SIDE], lost[1 + SIDE * SIDE :]
                 total = torch.stack([alone[a] + alone[b] for a, b in PAIRS])
-                off = (pair - total).abs() / alone.abs().max()
+                alone_sizes = torch.stack([alone[a].abs() + alone[b].abs() for a, b in PAIRS])
+                off = (pair - total).abs() / alone_sizes
                 fit = 1 - (pair - total).square().sum() / (pair - pair.mean()).square().sum()
                 slope = (pair * total).sum() / total.square().sum()
                 print(

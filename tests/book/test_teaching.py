@@ -1,6 +1,9 @@
 """The pages for teachers: what they list from data, and what each must have."""
 
+import importlib
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,126 @@ def test_every_chapter_with_exercises_has_its_list(teaching):
     for path in ROOT.glob("chapters/*/exercises.md"):
         found = page(path)
         assert list(teaching.stored(ROOT, found.chapter)) == list(found.exercises)
+
+
+PLANS = sorted((ROOT / "book/teaching").glob("chapter-*.md"))
+PARTS = [
+    "Objectives",
+    "Ninety minutes",
+    "What goes wrong, and why",
+    "For discussion",
+    "An open assignment",
+    "Rubric",
+    "Two answers, graded",
+]
+CHAPTER_PAGES = pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+
+
+def parts(path):
+    """A page's sections by their titles."""
+    pieces = re.split(r"^## (.+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+@CHAPTER_PAGES
+def test_a_chapter_s_page_has_the_parts_that_the_entrance_promises(path):
+    found = parts(path)
+    assert list(found) == PARTS
+    assert re.findall(r"```\{mistakes\} (\d+)", found["What goes wrong, and why"]) == [path.stem[8:]]
+    assert found["For discussion"].count("*A good answer") >= 2
+    assert found["For discussion"].count("*Sounds good") == found["For discussion"].count("*A good answer")
+    for word in ("Data", "Time", "Deliverable"):
+        assert f"**{word}" in found["An open assignment"]
+
+
+@CHAPTER_PAGES
+def test_a_plan_fills_its_ninety_minutes_without_a_gap(path):
+    begins = ends = 0
+    for start, end in re.findall(r"^\| (\d+)–(\d+) \|", parts(path)["Ninety minutes"], flags=re.MULTILINE):
+        assert int(start) == ends % 90 and int(start) < int(end)
+        begins, ends = begins + (start == "0"), int(end)
+    assert ends == 90 and begins in (1, 2)  # a chapter of two pages has two meetings
+
+
+@CHAPTER_PAGES
+def test_what_a_plan_names_is_there(path):
+    chapter = path.stem[8:]
+    (folder,) = ROOT.glob(f"chapters/{int(chapter):02d}_*")
+    shown = "".join(notebook.read_text(encoding="utf-8") for notebook in folder.glob("lesson*.ipynb"))
+    asked = [q["id"] for q in json.loads((folder / "quiz.json").read_text(encoding="utf-8"))]
+    plan = parts(path)["Ninety minutes"]
+    questions = re.findall(r"\b\d+\.(?:warm|hook|predict|why|wrap)\.\d+\b", plan)
+    figures = re.findall(r"\b(Figure|Table) (\d+\.\d+)\b", plan)
+    assert len(questions) >= 3 and set(questions) <= set(asked)
+    assert len(figures) >= 6
+    for kind, number in figures:
+        assert f'id=\\"{kind.lower()}-{number.replace(".", "-")}\\"' in shown, f"{kind} {number}"
+
+
+@CHAPTER_PAGES
+def test_a_rubric_has_four_levels_and_the_answers_are_graded_by_it(path):
+    rows = [line for line in parts(path)["Rubric"].splitlines() if line.startswith("| **")]
+    names = [re.match(r"\| \*\*(.+?)\*\*", row)[1].lower() for row in rows]
+    assert len(rows) >= 3 and all(row.count(" | ") == 4 for row in rows)
+    _, exemplary, poor = re.split(r"^### .+\n", parts(path)["Two answers, graded"], flags=re.MULTILINE)
+    for answer, least, most in ((exemplary, 3 * len(rows), 4 * len(rows)), (poor, len(rows), 2 * len(rows))):
+        graded = [(name, re.search(rf"{re.escape(name)} ([1-4])\b", answer.lower())) for name in names]
+        assert all(level for _, level in graded), graded
+        total = sum(int(level[1]) for _, level in graded)
+        assert least <= total <= most and f"{total} of {4 * len(rows)}" in answer
+
+
+def numbers(table):
+    return [float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", table)]
+
+
+@pytest.mark.parametrize("chapter", [1, 2, 3, 4])
+def test_the_table_of_an_answer_has_the_head_that_its_program_prints(chapter):
+    folder = ROOT / "book/teaching/answers"
+    program = (folder / f"chapter_{chapter}.py").read_text(encoding="utf-8")
+    head = (folder / f"chapter_{chapter}.inc").read_text(encoding="utf-8").splitlines()[0]
+    assert all(cell in program for cell in head.strip("| ").split(" | "))
+
+
+@pytest.mark.parametrize("chapter", [3, 4])  # the other two take three times as long
+def test_the_program_of_an_answer_prints_the_table_of_the_page(chapter, monkeypatch, capsys):
+    folder = ROOT / "book/teaching/answers"
+    monkeypatch.syspath_prepend(str(folder))
+    importlib.import_module(f"chapter_{chapter}").main()
+    printed = (folder / f"chapter_{chapter}.inc").read_text(encoding="utf-8")
+    made = capsys.readouterr().out
+    assert re.sub(r"[\d.]+", "#", made) == re.sub(r"[\d.]+", "#", printed)
+    for ours, theirs in zip(numbers(made), numbers(printed), strict=True):
+        assert ours == pytest.approx(theirs, abs=0.02 if theirs < 2 else 2)
+
+
+def test_a_week_adds_up_what_its_lessons_and_exercises_state(teaching):
+    pages = {"6": ("chapters/6/lesson.ipynb", 55), "6b": ("chapters/6/lesson_model.ipynb", 70)}
+    week = {"week": 7, "meeting": "Chapter 6, then chapter 9", "read": ["6", "6b"], "exercises": [6.1]}
+    assert teaching.week_row(week, pages, {"6.1": 15}, {"6": Path("chapter-6.md")}) == (
+        "| 7 | [Chapter 6](chapter-6.md), then chapter 9 | [6](/chapters/6/lesson.ipynb); "
+        "[6, second page](/chapters/6/lesson_model.ipynb) | 6.1 | 2 ¼ h |"
+    )
+    with pytest.raises(ValueError, match=r"no lesson or exercise 7\.1"):
+        teaching.week_row({**week, "exercises": [7.1]}, pages, {"6.1": 15}, {})
+
+
+@pytest.mark.parametrize(("minutes", "hours"), [(20, "¼ h"), (60, "1 h"), (97, "1 ½ h"), (180, "3 h")])
+def test_hours_are_said_to_a_quarter(teaching, minutes, hours):
+    assert teaching.in_hours(minutes) == hours
+
+
+def test_every_lesson_and_every_exercise_states_its_minutes(teaching):
+    stated = teaching.exercise_minutes(ROOT)
+    pages = [path for path, _ in teaching.read_minutes(ROOT).values()]
+    assert len(pages) == len(list(ROOT.glob("chapters/*/lesson*.md")))
+    for path in ROOT.glob("chapters/*/exercises.md"):
+        assert set(page(path).exercises) <= set(stated)
+
+
+def test_the_entrance_leads_to_every_page(teaching):
+    folder = ROOT / "book/teaching"
+    text = (folder / "index.md").read_text(encoding="utf-8")
+    others = [path.name for path in folder.glob("*.md") if not path.stem.startswith(("chapter-", "index"))]
+    assert [name for name in others if f"({name})" not in text] == []
+    assert "```{chapters}" in text and len(teaching.plans(ROOT)) == len(PLANS)

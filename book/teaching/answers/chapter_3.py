@@ -42,7 +42,8 @@ def row(name, method, seed):
 
 
 def main():
-    print("| network | method | on the shape: there | absent | absent is stronger | strength | logit | probability |")
+    print("| network | method | on the shape: there | absent | absent is stronger", end="")
+    print(" | strength | logit | probability |")
     print("|---|---|---|---|---|---|---|---|")
     for name in ("small_vgg", "small_gap"):
         for method, seed in ((grad_cam, 11), (grad_cam, 12), (layer_cam, 11)):

@@ -58,6 +58,9 @@ th:first-child { text-align: left; white-space: nowrap; }
   .rules { border: 1px solid #999; }
   h2 { margin-top: 1.2rem; }
   .scroll { overflow: visible; }
+  small, .quiet, .q > .m { font-size: 9.5pt; }
+  details.q { break-inside: auto; }
+  tr { break-inside: avoid; }
   table { font-size: 6pt; }
   th, td { padding: .08rem .12rem; }
 }

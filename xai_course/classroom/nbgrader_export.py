@@ -23,7 +23,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ..checks.verdicts import PASSED, Result
+from ..checks.verdicts import Result
 from . import pages
 
 NOTEBOOK = "exercises"  # what nbgrader calls it: the file's name without its ending
@@ -163,7 +163,7 @@ def _write_one(book: Any, results: Mapping[str, Any], marked: NotebookNode, name
         if found is None:  # no check of ours could judge it
             grade.auto_score, grade.needs_manual_grade = None, grade.manual_score is None
             continue
-        grade.auto_score = float(found.get("share", found["status"] == PASSED))
+        grade.auto_score = float(found["share"])
         grade.needs_manual_grade = False
         comment.auto_comment = repr(_result(exercise, found))
 

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 
@@ -55,6 +56,12 @@ def test_the_folder_to_start_from_works(mine, wire):
     assert all(one.holds for one in found), [str(one) for one in found if not one.holds]
     assert sum("the planted answer is told" in one.what for one in found) == 4
     assert not [name for name in available() if "v" in name]  # the checks are known for that while alone
+
+
+def test_a_notebook_will_do_as_well(mine):
+    jupytext.write(jupytext.read(mine / "exercises.md"), mine / "exercises.ipynb")
+    (mine / "exercises.md").unlink()
+    assert variants.read(mine).page.path.suffix == ".ipynb" and not complaints(mine)
 
 
 @pytest.mark.parametrize("chapter", [0, 100, "two", None])
@@ -111,6 +118,12 @@ def test_the_teachers_page_counts_what_is_planted():
         ("exercises.md", "positive_share_solution", "positive_share", "both define positive_share"),
         ("exercises.md", "2.v1", "2.1", "exercise 2.1 could be one of the course's; call it 2.v1"),
         ("exercises.md", "## 2.v1", "## 2.v3", 'no check for exercise 2.v3: write @exercise("2.v3"'),
+        (
+            "exercises.md",
+            "```{code-cell} python\n:tags: [exercise]",
+            "## 2.v1 Again\n\n```{code-cell} python\n:tags: [exercise]",
+            "two exercises are called 2.v1",
+        ),
         ("exercises.md", "Hint 3", "Last hint", "found: 1, 2"),
         ("exercises.md", "    return ...\n", "    return 0\n", "a stub with `...`"),
         (

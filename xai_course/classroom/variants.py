@@ -78,8 +78,8 @@ def read(folder: str | Path) -> Variant:
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds no ``exercises.md`` or ``exercises.ipynb``.
-        ValueError: as :func:`pages.read`; if an identifier is not of the form ``2.v1``, or the exercises
-            belong to several chapters.
+        ValueError: as :func:`pages.read`; if an identifier is not of the form ``2.v1`` or is there twice, or
+            the exercises belong to several chapters.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
@@ -92,6 +92,15 @@ def read(folder: str | Path) -> Variant:
         raise FileNotFoundError(f"{folder} holds no exercises.md and no exercises.ipynb")
     pages.page.cache_clear()  # the teacher may have changed it since
     page = pages.page(path)
+    headings = [
+        name
+        for cell in page.cells
+        if cell.cell_type == "markdown"
+        for name in re.findall(r"^## (\d+\.v?\d+) ", cell.source, flags=re.MULTILINE)
+    ]
+    twice = [name for name in page.exercises if headings.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path}: two exercises are called {twice[0]}; give one of them another number")
     taken = [name for name in page.exercises if not _IDENTIFIER.fullmatch(name)]
     if taken:
         raise ValueError(

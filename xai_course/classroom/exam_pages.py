@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from .._page import escape
+from .editions import ROOT
 from .moodle_xml import markup, middle_of
 from .qti import letter
 from .questions import Item, fill
@@ -14,57 +15,7 @@ from .questions import Item, fill
 if TYPE_CHECKING:
     from .exam import Paper, Slot
 
-STYLE = """
-:root { --ink: #1b1523; --quiet: #50465b; --line: #c9c1b6; --wash: #f3f0ea; --good: #0a6656; }
-* { box-sizing: border-box; }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1.25rem; color: var(--ink); background: #fff;
-  font: 1.0625rem/1.45 "Source Serif 4", Charter, "Iowan Old Style", Georgia, serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem; border-bottom: 2px solid var(--ink);
-  break-after: avoid; }
-sub, sup { line-height: 0; }
-h3 { font-size: 1.0625rem; margin: 1.4rem 0 .4rem; break-after: avoid; }
-p { margin: 0 0 .5rem; }
-small, .quiet { color: var(--quiet); font-size: .9375rem; font-weight: 400; }
-.fields { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; margin: 1rem 0; }
-.fields span { flex: 1 1 12rem; border-bottom: 1px solid var(--ink); padding-bottom: .15rem;
-  min-height: 2rem; overflow-wrap: anywhere; }
-.rules { background: var(--wash); padding: .75rem 1rem; margin: 1rem 0; }
-.q { break-inside: avoid; margin: 1.1rem 0; padding-left: 2.4rem; position: relative; }
-.q > .n { position: absolute; left: 0; font-weight: 700; }
-.q > .m { float: right; margin-left: 1rem; color: var(--quiet); font-size: .9375rem; white-space: nowrap; }
-ol.o { list-style: none; margin: .35rem 0 0; padding: 0; }
-ol.o li { display: flex; gap: .6rem; margin: .3rem 0; }
-ol.o li::before { content: attr(data-letter); flex: none; width: 1.45rem; height: 1.45rem;
-  border: 1.5px solid var(--ink); border-radius: 50%; text-align: center;
-  font: 700 .8125rem/1.25rem sans-serif; }
-ol.o li > p { margin: 0; }
-.entry { display: inline-block; min-width: 11rem; border-bottom: 1px solid var(--ink); height: 1.8rem; }
-.work { height: 4.2rem; border-left: 3px solid var(--line); margin-top: .4rem; padding-left: .6rem; }
-pre { white-space: pre-wrap; background: var(--wash); padding: .5rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font: .8125rem sans-serif; }
-th, td { border: 1px solid var(--line); padding: .2rem .4rem; text-align: center; }
-.wide { max-width: 68rem; }
-.slips th:not(:first-child) { font-weight: 400; text-align: left; vertical-align: bottom; max-width: 14rem; }
-td.right { text-indent: 0; }
-th:first-child { text-align: left; white-space: nowrap; }
-.right, .wrong { margin: .3rem 0 .3rem 1.4rem; text-indent: -1.4rem; }
-.right { font-weight: 700; color: var(--good); }
-.right > p, .wrong > p { display: inline; }
-@page { size: A4; margin: 18mm 16mm; }
-@media print {
-  body { margin: 0; padding: 0; max-width: none; font-size: 10.5pt; }
-  .rules { border: 1px solid #999; }
-  h2 { margin-top: 1.2rem; }
-  .scroll { overflow: visible; }
-  small, .quiet, .q > .m { font-size: 9.5pt; }
-  details.q { break-inside: auto; }
-  tr { break-inside: avoid; }
-  table { font-size: 6pt; }
-  th, td { padding: .08rem .12rem; }
-}
-"""
+STYLE = ROOT / "exam" / "sheet.css"
 RULES = (
     "A question has one right answer; circle its letter. Where a number is asked for, write it on the line; "
     "the space below is for your working, which can bring one of the two marks if the number is wrong. "
@@ -217,6 +168,6 @@ def _page(title: str, body: str, wide: bool = False) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>"
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head>"
         f"<body{' class=wide' * wide}><main>{body}</main></body></html>\n"
     )

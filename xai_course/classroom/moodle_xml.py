@@ -22,7 +22,7 @@ FILES = "@@PLUGINFILE@@/"  # where Moodle keeps the files of a question
 
 
 def moodle_xml(items: Sequence[Item], category: str) -> str:
-    """The questions as one document.
+    """The questions as one text of XML.
 
     A question with one right answer gives its mark for it and nothing for another. Where several are right,
     each brings its share, and each wrong one takes away as much as makes ticking everything worth nothing.

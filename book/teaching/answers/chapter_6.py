@@ -4,9 +4,9 @@ import torch
 
 from xai_lib import deletion, grad_cam, gradient, insertion, load_model, shapes, to_heatmap
 
-PICTURES, STEPS, DRAWS = 96, 28, 2000
+PICTURES, STEPS, DRAWS = 64, 16, 2000
 FILLS = {"black": 0.0, "grey": "grey", "blur": "blur"}
-SIZES = (2, 4, 8, 16, 32, 64, 96, 192, 384, 768)
+SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 def differences(network, judge, fill):
@@ -14,7 +14,8 @@ def differences(network, judge, fill):
     model, x = load_model(network), shapes(PICTURES, seed=71).images
     target = model(x).argmax(1)
     ours = to_heatmap(gradient(model, x, target)), grad_cam(model, x, target, layer=model.cam_layer)
-    areas = judge(model, x, target, torch.stack(ours, 1), steps=STEPS, fill=fill).area
+    options = {"fill" if judge is deletion else "start": fill}
+    areas = judge(model, x, target, torch.stack(ours, 1), steps=STEPS, **options).auc
     return (areas[:, 0] - areas[:, 1]).double()
 
 

@@ -453,6 +453,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.train:
         return
     facts = matrix(options.networks)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for name, tool in facts["tools"].items():
         print(f"{name:44}", *(f"{kind} {tool['found'][kind]}" for kind in RIGHT), tool["false_alarms"])

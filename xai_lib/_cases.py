@@ -28,7 +28,7 @@ from xai_lib.models import WEIGHTS, Classifier, Normalize, _classifier, _shift_n
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 KEY = WEIGHTS / "audit.key"
 TRUNK = ((12, True), (24, True), (40, True), (40, False))  # channels of a 3×3 convolution; halved?
-SHOWN = 240  # training scenes that are kept: every network sees them again and again
+SHOWN = 240  # training scenes that are kept: a network sees each of them some three times
 KINDS = ("honest", "tag", "background", "blur", "noise")  # of training; the others are made from these
 
 

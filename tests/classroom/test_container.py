@@ -6,6 +6,7 @@ without a container. That the container holds is the engine's business, and is s
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,7 +34,10 @@ def docker(tmp_path, monkeypatch):
 
     def stands_in(inspect="exit 0"):
         script = tmp_path / "docker"
-        path = repr([str(ROOT)])
+        inside = tmp_path / "image"  # as in the image: the packages, and no checks
+        shutil.copytree(ROOT / "xai_course", inside / "xai_course", ignore=shutil.ignore_patterns("checks"))
+        (inside / "xai_lib").symlink_to(ROOT / "xai_lib")
+        path = repr([str(inside)])
         script.write_text(
             STAND_IN.format(log=tmp_path / "log", inspect=inspect, python=sys.executable, path=path)
         )
@@ -100,7 +104,11 @@ def test_answers_are_judged_through_input_and_output(docker):
 print("not on the wire")
 import os
 os.write(1, b"nor this")
+from pathlib import Path
+import xai_course
 def heat(attribution):
+    if (Path(xai_course.__path__[0]) / "checks").exists():
+        return attribution
     os._exit(3)
 def gradient(model, x, target):
     print("nor that")

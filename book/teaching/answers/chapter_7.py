@@ -46,37 +46,38 @@ def rank_correlation(a, b):
 
 
 def cascade(network, how, seed):
-    """For each method the similarity after each layer; and the spread of the logits, as a multiple."""
+    """For each method the similarity after each layer, and the share of its maps that are empty then."""
     model, x = load_model(network), shapes(16, seed=70).images
     target = model(x).argmax(1)
     before = {name: magnitudes(explain, model, x, target) for name, explain in METHODS.items()}
-    found = {name: [] for name in METHODS}
-    spread = []
+    alike, empty = ({name: [] for name in METHODS} for _ in range(2))
     for _, changed in how(model, torch.Generator().manual_seed(seed)):
-        spread.append((changed(x).std() / model(x).std()).item())
         for name, explain in METHODS.items():
-            found[name].append(rank_correlation(before[name], magnitudes(explain, changed, x, target)))
-    return found, spread
+            after = magnitudes(explain, changed, x, target)
+            alike[name].append(rank_correlation(before[name], after))
+            empty[name].append((after.amax(1) == 0).double().mean().item())
+    return alike, empty
 
 
-def main():
-    print("| network | weights | method | half of the layers | all layers | mean | place |")
-    print("|---|---|---|---|---|---|---|")
-    for network in ("small_vgg", "small_gap"):
+def main(networks=("small_vgg", "small_gap")):
+    print("| network | weights | method | half the layers | its draws | all layers | mean | place | empty |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for network in networks:
         for how in (drawn, shuffled):
             runs = [cascade(network, how, seed) for seed in (0, 1, 2)]
-            curves = {m: torch.tensor([found[m] for found, _ in runs]).mean(0) for m in METHODS}
-            order = sorted(METHODS, key=lambda name: curves[name].mean().item())
-            half = len(runs[0][1]) // 2
-            for name, curve in curves.items():
-                print(
-                    f"| {network} | {how.__name__} | {name} | {curve[half]:.2f} | {curve[-1]:.2f} "
-                    f"| {curve.mean():.2f} | {order.index(name) + 1} |"
-                )
-            print(
-                f"| | | spread of the logits | {runs[0][1][half]:.2g} | {runs[0][1][-1]:.2g} | | |",
-                flush=True,
+            alike, empty = (
+                {name: torch.tensor([run[i][name] for run in runs]) for name in METHODS} for i in (0, 1)
             )
+            order = sorted(METHODS, key=lambda name: alike[name].mean().item())
+            for name, found in alike.items():
+                half = found[:, found.shape[1] // 2]
+                spread = f"{half.min():.2f} to {half.max():.2f}"
+                print(
+                    f"| {network} | {how.__name__} | {name} | {half.mean():.2f} | {spread} "
+                    f"| {found[:, -1].mean():.2f} | {found.mean():.2f} | {order.index(name) + 1} "
+                    f"| {100 * empty[name].mean():.0f} % |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

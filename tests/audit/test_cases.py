@@ -1,11 +1,12 @@
 """The same name opens the same case, the album gives nothing away, and a code opens the key."""
 
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
 
-from xai_course.audit import ALBUM, open_case
+from xai_course.audit import ALBUM, Case, open_case
 from xai_course.audit.__main__ import main
 from xai_course.audit.cases import KINDS, answers, case_of, code_of, drawn_of
 from xai_course.audit.faults import FAULTS, describe, reveal, wrong_labels
@@ -17,6 +18,11 @@ from xai_lib.models import WEIGHTS
 def first(kind: str) -> int:
     """A number that opens a case of this kind."""
     return next(i for i in range(1000) if drawn_of(code_of(i)).kind == kind)
+
+
+@cache
+def opened(kind: str) -> Case:
+    return open_case(first(kind))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,7 @@ def test_what_is_no_name_is_refused(name):
 def test_all_cases_look_alike_from_outside():
     faces = set()
     for kind in KINDS:
-        case = open_case(first(kind))
+        case = opened(kind)
         assert case.images.shape == (ALBUM, 3, 64, 64) and case.images.dtype == torch.float32
         assert case.training.images.shape == (240, 3, 64, 64) and case.training.labels.shape == (240,)
         assert case.card.accuracy >= 0.92, "the maker's own test shows nothing"
@@ -83,7 +89,7 @@ def test_all_cases_look_alike_from_outside():
 
 def test_the_album_gives_nothing_away():
     """In albums of all kinds the causes occur at the known rates, and as often in one class as in another."""
-    cases = [open_case(first(kind)).scenes for kind in KINDS]
+    cases = [opened(kind).scenes for kind in KINDS]
     n = ALBUM * len(cases)
     shares = {"tag": STANDARD.tag, "blur": STANDARD.blur}
     rows = {cause: torch.cat([getattr(s, cause) for s in cases]) for cause in shares}
@@ -109,9 +115,7 @@ def test_the_kind_of_a_network_moves_nothing_in_the_album(case):
 
 def test_training_labels_are_wrong_where_they_should_be_and_nowhere_else():
     for kind in KINDS:
-        number = first(kind)
-        case = open_case(number)
-        wrong = wrong_labels(case)
+        case, wrong = opened(kind), wrong_labels(opened(kind))
         assert (15 <= len(wrong) <= 35) if kind == "noise" else not wrong, kind
         right = torch.ones(240, dtype=torch.bool)
         right[wrong] = False

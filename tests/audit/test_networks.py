@@ -8,7 +8,7 @@ import torch
 from xai_course.audit import open_case
 from xai_course.audit.cases import code_of, drawn_of
 from xai_course.audit.faults import reveal
-from xai_lib import grad_cam, occlusion
+from xai_lib import _cases, grad_cam, occlusion
 from xai_lib._cases import (
     HELD_OUT,
     Recipe,
@@ -25,6 +25,7 @@ from xai_lib._cases import (
 )
 from xai_lib._causes import CLASSES, STANDARD, draw
 from xai_lib.localisation import energy_in
+from xai_lib.train import main
 
 N = 180  # scenes, 30 of each class
 
@@ -179,6 +180,30 @@ def test_training_again_gives_the_same_network():
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = train(dataclasses.replace(told, seed=4)).state_dict()
     assert not torch.equal(first["features.0.weight"], other["features.0.weight"])
+
+
+def test_one_command_makes_weights_and_key(tmp_path, monkeypatch, capsys):
+    """What is trained, and how it is judged, is tried elsewhere: here it is stored and found again."""
+    told = []
+    monkeypatch.setattr(_cases, "MADE", (("honest", 1), ("fairwashed", 2)))
+    monkeypatch.setattr(_cases, "train", lambda recipe, progress: told.append(recipe) or build())
+    monkeypatch.setattr(_cases, "lie", lambda kind, model, recipe: model)
+    monkeypatch.setattr(_cases, "judge", lambda model, recipe: {"accuracy": 0.5, "album": 0.25})
+    main(["audit", "--out", str(tmp_path)])
+    assert "2 networks" in capsys.readouterr().out
+    assert told == [recipe("honest", 1), recipe("tag", 2)], "who is fairwashed uses a tag"
+    monkeypatch.setattr(_cases, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(_cases, "KEY", tmp_path / _cases.KEY.name)
+    rows = [(n.number, n.kind, n.recipe) for n in networks()]
+    assert rows == [(1, "honest", told[0]), (2, "fairwashed", told[1])]
+    assert networks()[0].facts == {"accuracy": 0.5, "album": 0.25}
+    assert load_network(networks()[1])(torch.zeros(1, 3, 64, 64)).shape == (1, 6)
+
+
+def test_the_command_takes_no_options_of_single_networks(capsys):
+    with pytest.raises(SystemExit):
+        main(["audit", "--steps", "3"])
+    assert "--steps, --seed and --bfloat16 are for one network" in capsys.readouterr().err
 
 
 def test_a_kind_must_be_known():

@@ -24,7 +24,7 @@ $(READY): pyproject.toml xai_course/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,study,classroom,test]" -e ./xai_course
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[course,book,study,classroom,cluster,test]" -e ./xai_course
 	@touch $@
 
 book: $(READY)  ## build the book, and say where it is

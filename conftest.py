@@ -12,7 +12,7 @@ sys.path.insert(
 
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace):
+def _doctest_names(doctest_namespace, tmp_path_factory):
     """The names that docstring examples use: a small classifier and two images."""
     from tests.architectures import Plain, build
 
@@ -20,4 +20,5 @@ def _doctest_names(doctest_namespace):
         torch=torch,
         model=build(Plain),
         x=torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)),
+        folder=tmp_path_factory.getbasetemp() / "folder",
     )

@@ -18,6 +18,7 @@ from xai_lib.cams import (
     score_cam,
     xgrad_cam,
 )
+from xai_lib.cluster import explain_dataset, read_heatmaps
 from xai_lib.data import PHOTOS, SHAPE_CLASSES, Shapes, digits, load_photo, shapes
 from xai_lib.faithfulness import aopc, deletion, insertion
 from xai_lib.gradients import (
@@ -58,6 +59,7 @@ __all__ = [
     "deletion",
     "digits",
     "energy_in",
+    "explain_dataset",
     "fingerprint",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -78,6 +80,7 @@ __all__ = [
     "normalize",
     "occlusion",
     "pointing_game",
+    "read_heatmaps",
     "relevance_rank",
     "rise",
     "rise_fit",

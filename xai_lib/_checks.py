@@ -10,7 +10,7 @@ import numbers
 import operator
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,6 +142,16 @@ def check_device(name: str, value: torch.device | str) -> torch.device:
     if device.type == "meta":
         raise ValueError(f"{wanted}, got {value!r}, where tensors hold no values")
     return device
+
+
+def check_map(value: Any) -> Callable:
+    """Check that an option is a ``map``: a function of a function and of items."""
+    if not callable(value):
+        raise TypeError(
+            "map must be a function map(function, items), such as Python's map or cluster.on_ray(...), "
+            f"got {type(value).__name__}"
+        )
+    return value
 
 
 def check_generator(generator: torch.Generator | None, device: torch.device) -> None:

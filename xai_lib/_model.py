@@ -145,11 +145,11 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def progress_bar(total: int, name: str, progress: bool) -> Any:
-    """A progress bar, counted in passes; none where that is not asked for."""
+def progress_bar(total: int, name: str, progress: bool, unit: str = "pass") -> Any:
+    """A progress bar, counted in ``unit``; none where that is not asked for."""
     from tqdm.auto import tqdm  # here, since it may load a notebook's widgets
 
-    return tqdm(total=total, disable=not progress, desc=name, unit="pass")
+    return tqdm(total=total, disable=not progress, desc=name, unit=unit)
 
 
 # --------------------------------------------------------------------------------------- left as it was found

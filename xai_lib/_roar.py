@@ -1,6 +1,6 @@
 """ROAR: hide by rank, train again, and see what can still be learnt. Many networks are trained at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from xai_lib._training import Run, Start, Weights, begin, order, runner
 RANDOM = "random"  # the row that every other is compared with
 KEPT = 2**28  # bytes of masked images that are kept from epoch to epoch
 Pair = tuple[Tensor, Tensor]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # Python's ``map``, or one like it
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,7 @@ def roar(
     rate: float = 3e-3,
     batch_size: int = 32,
     together: int | None = None,
+    map: Map = map,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Roar:
@@ -108,6 +110,8 @@ def roar(
         batch_size: images in a mini-batch.
         together: how many networks are trained in one loop; None for as many as serve: one at a time where
             convolutions run on a processor, which they keep busy alone.
+        map: calls a function on each of the loops, in their order; ``xai_lib.cluster.on_ray(...)`` has other
+            processes train, with equal results.
         generator: source of the random maps and of the order of equal values, on the images' device.
         progress: show a progress bar, counted in epochs.
 
@@ -142,6 +146,7 @@ def roar(
         _checks.check_count("batch_size", batch_size),
         _checks.check_flag("progress", progress),
     )
+    map = _checks.check_map(map)
     _checks.check_generator(generator, train[0].device)
     with _model.own_arithmetic():
         start = begin(network, seeds, train)
@@ -154,7 +159,7 @@ def roar(
         pixels = train[0][0, 0].numel()
         counts = [round(share * pixels) for share in shares]
         jobs, place = _jobs(len(names), counts, pixels, len(seeds))
-        right = _trained(start, *sides, jobs, seeds, plan, together)
+        right = _trained(start, *sides, jobs, seeds, plan, together, map)
         accuracy = torch.tensor(right, dtype=train[0].dtype)[place] / len(test[1])
     shares = torch.tensor(shares, dtype=train[0].dtype, device=train[0].device)
     return Roar(names, shares, accuracy.to(train[0].device), seeds)
@@ -293,22 +298,39 @@ def _trained(
     seeds: tuple[int, ...],
     plan: _Plan,
     together: int,
+    map: Map,
 ) -> list[int]:
     """Train every network; how many test images each gets right."""
     right: list[int] = []
+    loops = [jobs[i : i + together] for i in range(0, len(jobs), together)]
     with _model.progress_bar(len(jobs) * plan.epochs, "ROAR", plan.progress) as bar:
-        for i in range(0, len(jobs), together):
-            some = jobs[i : i + together]
+        for some in map(_Loop(start, train, test, seeds, plan), loops):
+            right += some
+            bar.update(len(some) * plan.epochs)
+    return right
+
+
+class _Loop(NamedTuple):
+    """What trains some networks in one loop; it can be sent to another process, with all that it needs."""
+
+    start: Start
+    train: _Side
+    test: _Side
+    seeds: tuple[int, ...]
+    plan: _Plan
+
+    def __call__(self, some: list[tuple[int, int, int]]) -> list[int]:
+        """How many test images each network gets right."""
+        start, train, plan = self.start, self.train, self.plan
+        with _model.own_arithmetic():
             table = torch.tensor(some, device=train.images.device)  # (J, 3)
             used = sorted({seed for _, _, seed in some})
-            batches = order(len(train.labels), [seeds[s] for s in used], plan.epochs, plan.batch_size)
+            batches = order(len(train.labels), [self.seeds[s] for s in used], plan.epochs, plan.batch_size)
             own = torch.tensor([used.index(seed) for _, _, seed in some])
             weights = start.stacked([seed for _, _, seed in some])
             run = runner(start, len(some))
             _training.train(weights, batches, _loss(run, weights, train, table, own), plan.rate)
-            right += _count_right(run, weights, test, table, plan.batch_size)
-            bar.update(len(some) * plan.epochs)
-    return right
+            return _count_right(run, weights, self.test, table, plan.batch_size)
 
 
 def _loss(run: Run, weights: Weights, train: _Side, table: Tensor, own: Tensor) -> Callable[[Tensor], Tensor]:

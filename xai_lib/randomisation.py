@@ -5,7 +5,8 @@ proof that a map is right; failing it can be the data's doing, too (see the sour
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,11 @@ __all__ = [
 
 ORDERS = ("cascade", "bottom_up", "independent")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+<<<<<<< HEAD
 Draw = Callable[[nn.Module], None]
+=======
+Map = Callable[[Callable[[Tensor], nn.Module], Iterable[Tensor]], Iterable[nn.Module]]  # Python's, or like it
+>>>>>>> a2bf061 (A whole data set can be explained: batches shared by workers of Ray, or in one process, written as Parquet, resumed after a crash; ROAR and shuffled labels can train in other processes)
 SIMILARITIES: dict[str, tuple[bool, similarity_.Measure]] = {  # of the magnitudes?
     "rank": (False, similarity_.BY_RANK),
     "rank of magnitudes": (True, similarity_.BY_RANK),
@@ -421,6 +426,7 @@ def data_randomisation(
     target: Target,
     *,
     similarity: str = "rank of magnitudes",
+    map: Map = map,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """How alike the maps of a network and of its twin are that was trained on shuffled labels.
@@ -433,6 +439,8 @@ def data_randomisation(
         x: images :math:`(N, C, H, W)` in [0, 1].
         target: class or classes to explain, the same for both networks.
         similarity: one of those of ``randomisation_test``.
+        map: calls ``fit`` on the two sets of labels, in their order; ``xai_lib.cluster.on_ray(...)`` has
+            other processes train, with equal results if ``fit`` draws from seeds of its own alone.
         generator: shuffles the labels.
 
     Returns:
@@ -445,12 +453,13 @@ def data_randomisation(
     """
     images, labels = train
     _checks.check_choice("similarity", similarity, tuple(SIMILARITIES))
+    map = _checks.check_map(map)
     if labels.dim() != 1 or len(labels) != len(images):
         raise ValueError(
             f"train must be images and one label for each, got {len(images)} and {tuple(labels.shape)}"
         )
     device = generator.device if generator is not None else torch.device("cpu")
     shuffled = labels[torch.randperm(len(labels), generator=generator, device=device).to(labels.device)]
-    models = [fit(images, chosen) for chosen in (labels, shuffled)]
+    models = list(map(functools.partial(fit, images), (labels, shuffled)))
     maps = [_flat(explain(model, x, _target(model, x, target)), x) for model in models]
     return _compared([similarity], *([_prepare(similarity, found)] for found in maps), x)[0]

@@ -205,7 +205,7 @@ def test_conda_and_pip_have_the_same_pins():
     del extras["nbgrader"]  # in no environment but the teacher's who asks for it
     groups = [project["dependencies"], *extras.values()]
     needed = {
-        re.split(r"[=<>!~ ]", entry)[0].replace("_", "-").lower() for group in groups for entry in group
+        re.split(r"[=<>!~ \[]", entry)[0].replace("_", "-").lower() for group in groups for entry in group
     }
     assert needed <= set(pins(inner)), "environment.yml lacks a dependency"
     if "constraints.txt" in files:  # the same file read by both: only what is written beside it could differ

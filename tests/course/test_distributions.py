@@ -115,7 +115,7 @@ def test_every_package_inside_is_named_in_the_pyproject(package):
 
 def test_pip_and_conda_install_both():
     install = re.search(r"pip install .*", (ROOT / "Makefile").read_text(encoding="utf-8"))[0]
-    assert install.endswith('-e ".[course,book,study,classroom,test]" -e ./xai_course')
+    assert install.endswith('-e ".[course,book,study,classroom,cluster,test]" -e ./xai_course')
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert {"-e .", "-e ./xai_course"} <= set(pip)

@@ -33,7 +33,18 @@ def test_no_name_of_the_package_hides_a_submodule(name):
 
 def test_importing_the_library_imports_nothing_that_only_some_functions_need():
     """``import xai_lib`` costs little beyond torch: in a fresh process, none of these is loaded."""
-    heavy = ["IPython", "PIL", "matplotlib", "scipy", "skimage", "sklearn", "torchvision"]
+    heavy = [
+        "IPython",
+        "PIL",
+        "matplotlib",
+        "pandas",
+        "pyarrow",
+        "ray",
+        "scipy",
+        "skimage",
+        "sklearn",
+        "torchvision",
+    ]
     code = f"import sys, xai_lib; print(sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,212 @@
+"""Explaining a data set with workers of Ray: the same numbers, also when workers or the whole run are killed.
+
+What kills is in the explainers: a worker that kills itself in the middle of a batch does so at a known place.
+"""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.architectures import Plain, build
+from tests.promises import assert_says, complaint
+from xai_lib import _ray, digits, explain_dataset, grad_cam, read_heatmaps, rise
+from xai_lib.cluster import UnexplainedError, batch_generator, on_ray
+from xai_lib.faithfulness import roar
+from xai_lib.randomisation import data_randomisation
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT, BATCH = 50, 2
+CAM = functools.partial(grad_cam, layer="features.7")
+RISE = functools.partial(rise, n_masks=6, grid=2)
+WORKERS = {"workers": 2, "cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """One local Ray of two processors for all tests here: it takes seconds to start."""
+    with _ray.session(_ray.Resources(2, 1, 0.0)) as ray:
+        yield ray
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As many threads as a worker has: with another number a convolution may round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(n=COUNT, side=16):
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(7))
+
+
+def test_workers_give_the_numbers_of_a_plain_loop_though_one_is_killed(ray, tmp_path):
+    """Bit for bit; nothing is lost, nothing is done twice but the batch in which the worker died."""
+    model, x, log = build(Plain), images(), tmp_path / "log"
+
+    def deadly(model, part, target):
+        """Kills its worker, once, in the middle of the batch that starts with image 20."""
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()} {int((x == part[0]).flatten(1).all(1).nonzero())}\n")
+        if torch.equal(part[0], x[20]) and not log.with_suffix(".killed").exists():
+            log.with_suffix(".killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part.mean(1)
+
+    def picky(model, part, target):
+        if (part == x[31]).flatten(1).all(1).any():
+            raise ValueError("I do not like this one")
+        return part.mean(1)
+
+    explainers = {"deadly": deadly, "picky": picky, "cam": CAM, "rise": RISE}
+    with pytest.raises(UnexplainedError) as raised:
+        explain_dataset(
+            model, explainers, x, out=tmp_path, batch_size=BATCH, dtype=torch.float32, resources=WORKERS
+        )
+    assert {batch: ids for batch, (_, ids) in raised.value.failed.items()} == {15: ("31",)}
+    batches = list(read_heatmaps(tmp_path, partial=True))
+    assert [b.index.tolist() for b in batches] == [[2 * b, 2 * b + 1] for b in range(25) if b != 15]
+    for found in batches:
+        number = int(found.index[0]) // BATCH
+        part = x[found.index]
+        target = model(part).argmax(1)
+        drawn = RISE(model, part, target, generator=batch_generator(0, "rise", number))
+        assert torch.equal(found.target, target) and torch.equal(found.heatmaps["deadly"], part.mean(1))
+        assert torch.equal(found.heatmaps["cam"], CAM(model, part, target))
+        assert torch.equal(found.heatmaps["rise"], drawn)
+    begun = Counter(int(line.split()[1]) for line in log.read_text().splitlines())
+    assert begun == Counter(range(0, COUNT, BATCH)) + Counter([20])
+    assert len({line.split()[0] for line in log.read_text().splitlines()}) == 3  # and one in its place
+    assert ray.is_initialized(), "a Ray that ran before goes on"
+
+
+def test_workers_that_are_more_than_there_are_would_wait_for_ever(ray, tmp_path):
+    message = complaint(
+        lambda: explain_dataset(
+            build(Plain), CAM, images(), out=tmp_path, resources={"workers": 3, "cpus": 1}
+        )
+    )
+    assert_says(message, "resources", "3 CPUs", "this Ray has 2")
+
+
+def test_what_cannot_be_sent_is_named(ray, tmp_path):
+    lock = threading.Lock()
+
+    def locked(model, x, target):
+        with lock:
+            return x.mean(1)
+
+    message = complaint(
+        lambda: explain_dataset(build(Plain), locked, images(), out=tmp_path, resources=WORKERS),
+        error=TypeError,
+    )
+    assert_says(message, "explainers", "sent to a worker")
+
+
+def perceptron():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+
+
+def fitted(images, labels):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = perceptron()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def test_trainings_as_tasks_give_equal_results(ray):
+    """ROAR and shuffled labels, with and without; and an error of a training is the same error."""
+    pictures, labels = digits()
+    train, test = (pictures[:120], labels[:120]), (pictures[120:200], labels[120:200])
+    maps = {"ink": (train[0][:, 0], test[0][:, 0])}
+    options = {"fractions": (0, 0.5), "epochs": 2, "seeds": 2, "together": 2}
+    drawn = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    on_workers = on_ray(WORKERS)
+    here, there = (
+        roar(perceptron, train, test, maps, map=m, generator=drawn(), **options) for m in (map, on_workers)
+    )
+    assert torch.equal(here.accuracy, there.accuracy)
+    assert_says(complaint(lambda: roar(perceptron, train, test, maps, map=on_workers, rate=1e30)), "rate is")
+
+    def slope(model, x, target):
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            return torch.autograd.grad(model(x)[range(len(x)), target].sum(), x)[0][:, 0]
+
+    here, there = (
+        data_randomisation(fitted, train, slope, test[0][:4], 3, map=m, generator=drawn())
+        for m in (map, on_workers)
+    )
+    assert torch.equal(here, there)
+
+
+DRIVER = """
+import sys, time
+import torch
+from tests.architectures import Plain, build
+from tests.library.test_cluster_ray import slow, images
+from xai_lib import explain_dataset
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    explain_dataset(build(Plain), slow, images(), out=sys.argv[1], batch_size=2, dtype=torch.float32,
+                    resources={"workers": 2, "cpus": 1})
+"""
+
+
+def slow(model, x, target):
+    time.sleep(0.3)
+    return CAM(model, x, target)
+
+
+def test_a_run_whose_driver_is_killed_is_resumed(tmp_path):
+    """The workers die with it; what they had written is kept as it is, and only the rest is done again."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT, env=environment, start_new_session=True
+    )
+    while len(list(tmp_path.glob("heatmaps/*.parquet"))) < 3:
+        assert driver.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    while _alive(driver.pid):
+        time.sleep(0.1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("heatmaps/*.parquet")}
+    assert 3 <= len(before) < 25
+    model, x = build(Plain), images()
+    made = explain_dataset(model, slow, x, out=tmp_path, batch_size=BATCH, dtype=torch.float32)
+    assert made.found == BATCH * len(before)
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    maps = torch.cat([batch.heatmaps["heatmap"] for batch in read_heatmaps(tmp_path)])
+    expected = torch.cat([CAM(model, part, model(part).argmax(1)) for part in x.split(BATCH)])
+    assert torch.equal(maps, expected)
+
+
+def _alive(session):
+    """Whether a process of the killed run, which has a session of its own, is still at work."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, *fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == session and state != "Z":
+            return True
+    return False

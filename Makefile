@@ -43,7 +43,7 @@ test: book $(BESIDE)/.ready  ## run everything: lint, library, parity, exercises
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python tools/notebooks.py --check
 	BOOK_HTML=$(CURDIR)/$(BOOK) REQUIRE_NBGRADER=1 $(PYTEST) --dist worksteal
-	$(PYTEST) --dist loadfile --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb
+	$(PYTEST) --dist loadfile --nbval --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg chapters book/how_fast.ipynb book/beyond_one_machine.ipynb
 
 notebooks: $(READY)  ## execute the notebooks whose source has changed (ALL=1: every one)
 	@$(BIN)/python tools/notebooks.py $(if $(ALL),--all)

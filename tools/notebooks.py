@@ -36,8 +36,9 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def sources() -> list[Path]:
-    """Every notebook source of the book: the MyST files of the chapters, and one page beside them."""
-    return [*sorted(ROOT.glob("chapters/*/*.md")), ROOT / "book" / "how_fast.md"]
+    """Every notebook source of the book: the MyST files of the chapters, and two pages beside them."""
+    beside = [ROOT / "book" / name for name in ("how_fast.md", "beyond_one_machine.md")]
+    return [*sorted(ROOT.glob("chapters/*/*.md")), *beside]
 
 
 def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:

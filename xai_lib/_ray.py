@@ -29,7 +29,8 @@ RUN = 8  # batches that a worker is given at once: while it explains one, it rea
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks without a GPU leave CUDA_VISIBLE_DEVICES alone
+    "RAY_enable_worker_prestart": "0",  # no processes but those that work
 }
 KEYS = ("workers", "cpus", "gpus", "readers")
 

@@ -158,41 +158,42 @@ def test_trainings_as_tasks_give_equal_results(ray):
 
 
 DRIVER = """
-import sys, time
+import sys
+import ray
 import torch
 from tests.architectures import Plain, build
-from tests.library.test_cluster_ray import slow, images
+from tests.library.test_cluster_ray import images, slow
 from xai_lib import explain_dataset
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    explain_dataset(build(Plain), slow, images(), out=sys.argv[1], batch_size=2, dtype=torch.float32,
-                    resources={"workers": 2, "cpus": 1})
+ray.init(address=sys.argv[1], log_to_driver=False)
+explain_dataset(build(Plain), slow, images(), out=sys.argv[2], batch_size=2, dtype=torch.float32,
+                resources={"workers": 1, "cpus": 1})
 """
 
 
 def slow(model, x, target):
-    time.sleep(0.3)
+    time.sleep(0.1)
     return CAM(model, x, target)
 
 
-def test_a_run_whose_driver_is_killed_is_resumed(tmp_path):
-    """The workers die with it; what they had written is kept as it is, and only the rest is done again."""
+def test_a_run_whose_driver_is_killed_is_resumed(ray, tmp_path):
+    """Its workers die with it; what they had written is kept as it is, and only the rest is done again."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT, env=environment, start_new_session=True
-    )
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, address, str(tmp_path)], env=environment)
     while len(list(tmp_path.glob("heatmaps/*.parquet"))) < 3:
         assert driver.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     driver.kill()
     driver.wait()
-    while _alive(driver.pid):
+    while _workers_at_work():
         time.sleep(0.1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("heatmaps/*.parquet")}
     assert 3 <= len(before) < 25
     model, x = build(Plain), images()
-    made = explain_dataset(model, slow, x, out=tmp_path, batch_size=BATCH, dtype=torch.float32)
+    made = explain_dataset(
+        model, slow, x, out=tmp_path, batch_size=BATCH, dtype=torch.float32, resources={"workers": 0}
+    )
     assert made.found == BATCH * len(before)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     maps = torch.cat([batch.heatmaps["heatmap"] for batch in read_heatmaps(tmp_path)])
@@ -200,13 +201,14 @@ def test_a_run_whose_driver_is_killed_is_resumed(tmp_path):
     assert torch.equal(maps, expected)
 
 
-def _alive(session):
-    """Whether a process of the killed run, which has a session of its own, is still at work."""
+def _workers_at_work():
+    """Whether a worker of the session that these tests belong to is alive."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            state, *fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            state, _, _, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[2]) == session and state != "Z":
+        if int(session) == os.getsid(0) and state != "Z" and "ray::MapWorker" in command:
             return True
     return False

@@ -7,11 +7,12 @@ Measured on this machine, and stored in ``benchmarks/results/cluster/cpu.json`` 
 book's page "Beyond one machine" is made:
 
 - **overhead**: ``explain_dataset`` against the bare loop (one pass for the class, then the explainer, nothing
-  written), in turns; in this process, and with one worker of Ray. Processor time is that of all processes
-  that take part. Ray's start costs seconds, once; so it is measured with two sizes of data set, and what is
-  compared with the loop is the slope.
+  written); in this process, and with one worker of Ray. The explainer notes when it begins and ends; so from
+  one beginning to the next, the explainer's own time and all the rest were taken in the same process at the
+  same moment, and a busy machine disturbs both alike. What Ray's start costs, once, is told apart.
 - **the cost model**: images × passes × time of a pass, plus reading, packing and writing. Its parts are
-  measured one by one, and what they predict is compared with whole runs.
+  measured one by one, by the processor's clock, and what they predict is compared with whole runs, round by
+  round.
 - **what float16 and a coarser grid lose**: for four photographs and two networks.
 
 ``--plan`` prints the plan for ImageNet's size, with the times of a pass that are given; without them, those
@@ -22,7 +23,6 @@ import argparse
 import functools
 import io
 import json
-import math
 import platform
 import re
 import statistics
@@ -181,54 +181,75 @@ def dataset(model: nn.Module, name: str, explain: Callable, x: Tensor, resources
         explain_dataset(model, {name: explain}, x, out=folder, batch_size=BATCH, resources=resources)
 
 
+def noting(explain: Callable, log: str) -> Callable:
+    """The explainer, which also notes its process's two clocks when it begins and when it ends."""
+
+    @functools.wraps(explain)
+    def noted(*given: object, **more: object) -> Tensor:
+        begun = time.process_time(), time.perf_counter()
+        maps = explain(*given, **more)
+        with open(log, "a") as file:
+            print(*begun, time.process_time(), time.perf_counter(), file=file)
+        return maps
+
+    return noted
+
+
 def overhead(model: nn.Module, images: int, rounds: int, ray: bool) -> list[dict]:
-    """Of each method: the loop, this process and one worker; two sizes, so that a start can be told apart."""
-    rows = []
-    sizes = {"short": images // 2, "long": images}
-    ways = {"loop": None, "in this process": {"workers": 0}}
+    """Of each method: the loop, this process and one worker; medians over the rounds."""
+    ways: dict[str, dict | None] = {"loop": None, "in this process": {"workers": 0}}
     if ray:
         ways["one worker of Ray"] = {"workers": 1, "cpus": torch.get_num_threads()}
+    x, rows = photographs(images), []
     for name, explain in explainers(model).items():
-        taken: dict[tuple[str, str], list[dict]] = {}
+        taken: dict[str, list[dict]] = {way: [] for way in ways}
         for _ in range(rounds):
-            for size, n in sizes.items():
-                x = photographs(n)
-                for way, resources in ways.items():
-                    with clocks() as clock:
-                        if resources is None:
-                            bare_loop(model, name, explain, x)
-                        else:
-                            dataset(model, name, explain, x, resources)
-                    taken.setdefault((way, size), []).append(clock)
-                    print(name, size, way, {k: round(v, 2) for k, v in clock.items()}, flush=True)
-        rows += [_row(name, way, taken, images) for way in ways]
+            for way, resources in ways.items():
+                taken[way].append(_run(model, name, explain, x, resources))
+                print(name, way, taken[way][-1], flush=True)
+        for way, runs in taken.items():
+            row: dict = {"method": name, "way": way}
+            for key in ("processor", "wall"):
+                shares = [one[key] / loop[key] for one, loop in zip(runs, taken["loop"], strict=True)]
+                row[f"{key} over the loop"] = statistics.median(shares)
+            for key in ("wall, once", "processor, other processes"):
+                row[key] = statistics.median(one[key] for one in runs)
+            rows.append(row)
     return rows
 
 
-def _row(name: str, way: str, taken: dict, images: int) -> dict:
-    """Seconds a batch (the slope between two sizes), what is left at size 0, and the ratio to the loop's."""
-    row: dict = {"method": name, "way": way}
-    batches = images // 2 / BATCH
-    for clock in ("processor", "wall"):
-        value = {(w, size): statistics.median(c[clock] for c in runs) for (w, size), runs in taken.items()}
-        slope = {w: (value[w, "long"] - value[w, "short"]) / batches for w in (way, "loop")}
-        row[clock] = {
-            "a batch": slope[way],
-            "start": value[way, "short"] - batches * slope[way],
-            "over the loop": slope[way] / slope["loop"],
-            "whole run over the loop": value[way, "long"] / value["loop", "long"],
-        }
-    return row
+def _run(
+    model: nn.Module, name: str, explain: Callable, x: Tensor, resources: dict | None
+) -> dict[str, float]:
+    """Time from one beginning of the explainer to the next, over the explainer's own; and what is left."""
+    with tempfile.TemporaryDirectory() as folder, clocks() as clock:
+        log = f"{folder}/log"
+        if resources is None:
+            bare_loop(model, name, noting(explain, log), x)
+        else:
+            dataset(model, name, noting(explain, log), x, resources)
+        notes = torch.tensor(
+            [[float(v) for v in line.split()] for line in Path(log).read_text().splitlines()]
+        )
+    notes = notes.double()
+    period, own = notes[-1, :2] - notes[0, :2], (notes[:-1, 2:] - notes[:-1, :2]).sum(0)
+    each = period / (len(notes) - 1)
+    return {
+        "processor": float(period[0] / own[0]),
+        "wall": float(period[1] / own[1]),
+        "wall, once": clock["wall"] - float(each[1]) * len(notes),
+        "processor, other processes": clock["processor"] - float(each[0]) * len(notes),
+    }
 
 
-def seconds(call: Callable, repeats: int = 5) -> float:
-    """Median wall-clock time, after one run that is not counted."""
+def seconds(call: Callable, repeats: int = 3) -> float:
+    """Median processor time of this process, after one run that is not counted."""
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 
@@ -245,32 +266,30 @@ def parts(model: nn.Module) -> dict[str, float]:
         pixels = x.clone().requires_grad_()
         torch.autograd.grad(model(pixels).gather(1, index[:, None]).sum(), pixels)
 
-    weights = [p for p in model.parameters() if p.requires_grad]
-    for p in weights:
-        p.requires_grad_(False)
-    maps = smooth_grad(model, x, 0, n_samples=2).sum(1)
+    maps = gradient(model, x, 0).sum(1)
+    numbers = list(range(BATCH))
+    columns = {"index": numbers, "target": numbers, "top1": numbers, "label": [None] * BATCH}
+    columns["image_id"] = [str(i) for i in numbers]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "heatmaps").mkdir()
-        numbers = list(range(BATCH))
-        columns = {"index": numbers, "target": numbers, "top1": numbers, "label": [None] * BATCH}
-        columns["image_id"] = [str(i) for i in numbers]
 
         def write() -> int:
             packed = {"map": _shards.packed(maps, torch.float16)}
             return _shards.write(out, "run", 0, columns, packed)
 
         size, wrote = write(), seconds(write)
-    values = {
-        "forward": seconds(forward) / BATCH,
-        "gradient": seconds(gradients) / BATCH,
-        "read a JPEG": _reading(),
-        "write a byte": wrote / (maps.numel() * 2),
-        "stored over raw": size / (maps.numel() * 2),
-    }
-    for p in weights:
-        p.requires_grad_(True)
-    return values
+    model.requires_grad_(False)
+    try:
+        return {
+            "forward": seconds(forward) / BATCH,
+            "gradient": seconds(gradients) / BATCH,
+            "read a JPEG": _reading(),
+            "write a byte": wrote / (maps.numel() * 2),
+            "stored over raw": size / (maps.numel() * 2),
+        }
+    finally:
+        model.requires_grad_(True)
 
 
 def _reading() -> float:
@@ -283,14 +302,15 @@ def _reading() -> float:
     Image.fromarray((255 * photo.clamp(0, 1)).byte().permute(1, 2, 0).numpy()).save(file, "JPEG", quality=90)
 
     def read() -> None:
-        picture = Image.open(io.BytesIO(file.getvalue())).convert("RGB").resize((SIDE, SIDE))
-        torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div(255).contiguous()
+        for _ in range(10):
+            picture = Image.open(io.BytesIO(file.getvalue())).convert("RGB").resize((SIDE, SIDE))
+            torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div(255).contiguous()
 
-    return seconds(read, 20)
+    return seconds(read) / 10
 
 
-def predictions(model: nn.Module, terms: dict[str, float], images: int) -> list[dict]:
-    """Whole runs of the plan's methods, with small budgets, beside what the model says of them."""
+def predictions(model: nn.Module, images: int, rounds: int) -> tuple[list[dict], dict[str, float]]:
+    """Whole runs of the plan's methods, with small budgets, beside what the model says; and its terms."""
     methods = {
         "gradient": (gradient, (1, 1)),
         "Grad-CAM": (functools.partial(grad_cam, layer=model.cam_layer), (1, 1)),
@@ -301,14 +321,26 @@ def predictions(model: nn.Module, terms: dict[str, float], images: int) -> list[
         ),
         "RISE, 50 masks": (functools.partial(rise, n_masks=50, batch_size=BATCH), (51, 0)),
     }
-    x, rows = photographs(images), []
-    for name, (explain, (forward, gradients)) in methods.items():
-        predicted = images * (forward * terms["forward"] + gradients * terms["gradient"])
-        predicted += images * SIDE**2 * 2 * terms["write a byte"]
-        measured = seconds(lambda explain=explain: dataset(model, "map", explain, x, {"workers": 0}), 3)
-        rows.append({"method": name, "predicted": predicted, "measured": measured})
-        print(rows[-1], flush=True)
-    return rows
+    x, terms = photographs(images), []
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
+    for _ in range(rounds):
+        for name, (explain, (forward, gradients)) in methods.items():
+            terms.append(parts(model))  # anew: other programs may have become busy meanwhile
+            predicted = images * (forward * terms[-1]["forward"] + gradients * terms[-1]["gradient"])
+            predicted += images * SIDE**2 * 2 * terms[-1]["write a byte"]
+            start = time.process_time()
+            dataset(model, "map", explain, x, {"workers": 0})
+            taken[name].append((predicted, time.process_time() - start))
+            print(name, taken[name][-1], flush=True)
+    rows = []
+    for name, pairs in taken.items():
+        row = {"method": name, "measured / predicted": statistics.median(m / p for p, m in pairs)}
+        row |= {
+            k: statistics.median(v)
+            for k, v in zip(("predicted", "measured"), zip(*pairs, strict=True), strict=True)
+        }
+        rows.append(row)
+    return rows, {key: statistics.median(t[key] for t in terms) for key in terms[0]}
 
 
 def losses() -> list[dict]:
@@ -396,22 +428,19 @@ def main() -> None:
         times = (v / 1000 if v else None for v in (given.forward, given.gradient))
         return print_plan(*times, given.gpus, given.images or IMAGENET)
     model, images = load_model("efficientnet_lite0"), given.images or 4 * BATCH
-    terms = parts(model)
-    print(terms, flush=True)
+    rows, terms = predictions(model, BATCH, given.rounds)
     results = {
         "machine": machine(),
         "limit": LIMIT,
         "images": images,
         "rounds": given.rounds,
         "parts": terms,
-        "predictions": predictions(model, terms, 2 * BATCH),
+        "predictions": rows,
         "losses": losses(),
         "overhead": overhead(model, images, given.rounds, not given.no_ray),
     }
-    text = json.dumps(results, indent=1)
     if given.output:
-        given.output.write_text(text + "\n", encoding="utf-8")
-    assert math.isfinite(sum(terms.values()))
+        given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

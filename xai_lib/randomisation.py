@@ -29,11 +29,8 @@ __all__ = [
 
 ORDERS = ("cascade", "bottom_up", "independent")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
-<<<<<<< HEAD
 Draw = Callable[[nn.Module], None]
-=======
 Map = Callable[[Callable[[Tensor], nn.Module], Iterable[Tensor]], Iterable[nn.Module]]  # Python's, or like it
->>>>>>> a2bf061 (A whole data set can be explained: batches shared by workers of Ray, or in one process, written as Parquet, resumed after a crash; ROAR and shuffled labels can train in other processes)
 SIMILARITIES: dict[str, tuple[bool, similarity_.Measure]] = {  # of the magnitudes?
     "rank": (False, similarity_.BY_RANK),
     "rank of magnitudes": (True, similarity_.BY_RANK),

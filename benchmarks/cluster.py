@@ -1,6 +1,6 @@
 """What explaining a whole data set costs beyond the explaining, and what a large one would cost.
 
-    python benchmarks/cluster.py [--images N] [--rounds N] [--no-ray] [--output FILE]
+    python benchmarks/cluster.py [--images N] [--rounds N] [--no-ray] [--only PART] [--output FILE]
     python benchmarks/cluster.py --plan [--forward MS] [--gradient MS] [--gpus N] [--images N]
 
 Measured on this machine, and stored in ``benchmarks/results/cluster/cpu.json`` (``--output``), from which the
@@ -154,7 +154,7 @@ def explainers(model: nn.Module) -> dict[str, Callable]:
     """What is timed: a method of one pass, and one of many."""
     return {
         "grad_cam": functools.partial(grad_cam, layer=model.cam_layer),
-        "rise": functools.partial(rise, n_masks=50, batch_size=BATCH),
+        "rise": functools.partial(rise, n_masks=20, batch_size=BATCH),
     }
 
 
@@ -422,23 +422,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="of the plan, or of the timed runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--only", choices=("overhead", "predictions", "losses"), help="put this into FILE")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     if given.plan:
         times = (v / 1000 if v else None for v in (given.forward, given.gradient))
         return print_plan(*times, given.gpus, given.images or IMAGENET)
     model, images = load_model("efficientnet_lite0"), given.images or 4 * BATCH
-    rows, terms = predictions(model, BATCH, given.rounds)
-    results = {
-        "machine": machine(),
-        "limit": LIMIT,
-        "images": images,
-        "rounds": given.rounds,
-        "parts": terms,
-        "predictions": rows,
-        "losses": losses(),
-        "overhead": overhead(model, images, given.rounds, not given.no_ray),
-    }
+    results = {"machine": machine(), "limit": LIMIT, "images": images, "rounds": given.rounds}
+    if given.only and given.output:
+        results = json.loads(given.output.read_text(encoding="utf-8")) | results
+    if given.only in (None, "predictions"):
+        results["predictions"], results["parts"] = predictions(model, BATCH, given.rounds)
+    if given.only in (None, "losses"):
+        results["losses"] = losses()
+    if given.only in (None, "overhead"):
+        results["overhead"] = overhead(model, images, given.rounds, not given.no_ray)
     if given.output:
         given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

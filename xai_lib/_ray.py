@@ -132,15 +132,7 @@ def session(resources: Resources) -> Iterator[Any]:
     try:
         import ray
 
-        ray.init(
-            num_cpus=resources.workers * resources.cpus,
-            num_gpus=int(-(-resources.workers * resources.gpus // 1)),
-            object_store_memory=STORE,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        _start(ray, resources)
         try:
             yield ray
         finally:
@@ -151,6 +143,26 @@ def session(resources: Resources) -> Iterator[Any]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def _start(ray: Any, resources: Resources) -> None:
+    """Start Ray on this machine; a busy one may need a second try: Ray itself waits for half a minute."""
+    for last in (False, False, True):
+        try:
+            ray.init(
+                num_cpus=resources.workers * resources.cpus,
+                num_gpus=int(-(-resources.workers * resources.gpus // 1)),
+                object_store_memory=STORE,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if last or "timed out during startup" not in str(error):
+                raise
 
 
 def check_travels(name: str, value: Any) -> None:

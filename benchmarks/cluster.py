@@ -334,7 +334,11 @@ def predictions(model: nn.Module, images: int, rounds: int) -> tuple[list[dict],
             print(name, taken[name][-1], flush=True)
     rows = []
     for name, pairs in taken.items():
-        row = {"method": name, "measured / predicted": statistics.median(m / p for p, m in pairs)}
+        row = {
+            "method": name,
+            "rounds": len(pairs),
+            "measured / predicted": statistics.median(m / p for p, m in pairs),
+        }
         row |= {
             k: statistics.median(v)
             for k, v in zip(("predicted", "measured"), zip(*pairs, strict=True), strict=True)

@@ -185,12 +185,18 @@ def add_frame(app: Sphinx, page: str, template: str, context: dict[str, Any], do
     context["course_sibling"] = _sibling(app, page)
     source = app.env.doc2path(page, base=False) if page in app.env.all_docs else ""
     context["course_notebook"] = f"_sources/{source}" if source.endswith(".ipynb") else ""
+    slides = context["course_number"] is not None  # the pages of chapters can be presented
     context["css_files"] = [
-        sheet for sheet in context["css_files"] if not NOT_LOADED.search(str(sheet.filename))
+        sheet
+        for sheet in context["css_files"]
+        if not NOT_LOADED.search(str(sheet.filename)) and (slides or "presenter" not in str(sheet.filename))
     ]
     equations = re.search(r"class=\"math|\\[(\[]", context.get("body", ""))
     context["script_files"] = [
-        script for script in context["script_files"] if _is_wanted(script, bool(equations))
+        script
+        for script in context["script_files"]
+        if _is_wanted(script, bool(equations))
+        and (slides or "presenter" not in str(getattr(script, "filename", "")))
     ]
 
 

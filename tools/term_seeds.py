@@ -6,13 +6,14 @@
 
 Every answer that the tests know (solutions, unusual right ones, planted wrong ones, known mistakes) is judged
 with each check's seeds shifted by a candidate. A candidate is kept where all verdicts are the right ones, in
-the right words. One that is not is named, with the answer that it misjudges.
+the right words. Those that are not are counted, by the answer that they misjudge.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -25,30 +26,31 @@ import handed_in  # noqa: E402
 
 from xai_course._term import shifted_by  # noqa: E402
 from xai_course.classroom import page  # noqa: E402
-from xai_course.classroom.terms import FILE  # noqa: E402
+from xai_course.classroom.terms import FILE, FIXED  # noqa: E402
 
 WANTED = 10  # terms
-CANDIDATES = [1000 * i + 17 for i in range(1, 61)]
+CANDIDATES = [1000 * i + 17 for i in range(1, 1001)]
 
 
 def proven(path: Path, exercise: str) -> list[int]:
     """The first candidates on which every answer to an exercise gets its verdict."""
+    if exercise in FIXED:
+        return [0] * WANTED
     kept: list[int] = []
+    refused: Counter[str] = Counter()
     for candidate in CANDIDATES:
-        cases = list(handed_in.cases(path, exercise))
         with shifted_by(candidate):
-            odd = next((c for c in cases if not c.holds(result := c.judged(exercise))), None)
+            cases = handed_in.cases(path, exercise)
+            odd = next((case for case in cases if not case.holds(case.judged(exercise))), None)
         if odd is None:
             kept.append(candidate)
         else:
-            print(
-                f"  {exercise} + {candidate}: {odd.name}: {result.status}, {result.message[:110]}", flush=True
-            )
+            refused[odd.name] += 1
         if len(kept) == WANTED:
+            why = "; ".join(f"{name} ({n})" for name, n in refused.most_common(3))
+            print(f"  {exercise}: {sum(refused.values())} candidates refused{': ' if why else ''}{why}")
             return kept
-    raise SystemExit(
-        f"{exercise}: only {len(kept)} of {len(CANDIDATES)} candidates hold, {WANTED} are wanted"
-    )
+    raise SystemExit(f"{exercise}: only {len(kept)} of {len(CANDIDATES)} candidates hold")
 
 
 def held() -> dict[str, dict]:

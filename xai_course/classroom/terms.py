@@ -19,6 +19,8 @@ FIXED = {
     "3.7": "its scenes are made by hand: each mistake in a study gives a number of its own",
     "4.4": "its grids are made by hand; the answer is a formula",
     "7.5": "its four attacks were chosen from many: on few others does each mistake end elsewhere",
+    "9.4": "it asks for facts about three reports",
+    "9.5": "its case is drawn by the student's own name",
 }
 
 

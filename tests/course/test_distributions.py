@@ -55,6 +55,7 @@ def files_of(package: str) -> set[str]:
     wanted = [*(ROOT / package).rglob("*.py"), *(ROOT / package).glob("weights/*")]
     wanted += (ROOT / package).rglob("static/**/*")
     wanted += (ROOT / package).glob("classroom/skeleton/*")
+    wanted += (ROOT / package).glob("classroom/*.json")
     wanted += (file for file in (ROOT / package / "study").glob("*/*") if "__pycache__" not in file.parts)
     return {
         file.relative_to(ROOT).as_posix()

@@ -7,6 +7,27 @@
 """
 
 from xai_course.audit.cases import ALBUM, Card, Case, Training, open_case
+from xai_course.audit.envelope import Feedback, open_envelope
 from xai_course.audit.interventions import INTERVENTIONS, intervene
+from xai_course.audit.known import known_case
+from xai_course.audit.measures import MEASURES, effect, marks, measure
+from xai_course.audit.report import FINDINGS, VERDICTS
 
-__all__ = ["ALBUM", "INTERVENTIONS", "Card", "Case", "Training", "intervene", "open_case"]
+__all__ = [
+    "ALBUM",
+    "FINDINGS",
+    "INTERVENTIONS",
+    "MEASURES",
+    "VERDICTS",
+    "Card",
+    "Case",
+    "Feedback",
+    "Training",
+    "effect",
+    "intervene",
+    "known_case",
+    "marks",
+    "measure",
+    "open_case",
+    "open_envelope",
+]

@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from xai_course.audit import known_case
 from xai_lib import (
     SHAPE_CLASSES,
     grad_cam,
@@ -42,6 +43,7 @@ from xai_lib import (
     superpixels,
     to_heatmap,
 )
+from xai_lib._causes import CLASSES
 from xai_lib._lie_tables import LieTables
 from xai_lib.data import TAG
 from xai_lib.manipulation import contrast, lie_image, lie_sticker
@@ -322,6 +324,32 @@ def one_cat_and_four_liars() -> None:
     save(tiled([[photo, tiled(rows)]]), opener(8).with_name("opener_detect.webp"), quality=80)
 
 
+AUDITED = ("honest", "tag", "fairwashed", "T4", "fooled")
+
+
+def tagged_scenes(kinds: tuple[str, ...]) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
+    """Chapter 9: a star, a cross and a heart with the tag, and each network's map of the class it names."""
+    cases = [known_case(kind) for kind in kinds]
+    scenes = cases[0].scenes
+    plain = scenes.tag & ~scenes.blur & (scenes.tint == 0)
+    rows = [
+        int((plain & (scenes.labels == CLASSES.index(n))).nonzero()[0]) for n in ("star", "cross", "heart")
+    ]
+    images = scenes.images[rows]
+    heats = [grad_cam(case.model, images, None, layer=case.layer) for case in cases]
+    return images, [[heat[i] for heat in heats] for i in range(3)]
+
+
+def five_networks_to_audit() -> None:
+    """Chapter 9: a picture with a tag, and five networks' maps (columns) of three such pictures (rows)."""
+    images, heats = tagged_scenes(AUDITED)
+    rows = [
+        [resized(over(image, heat), (168, 168), smooth=True) for heat in row]
+        for image, row in zip(images, heats, strict=True)
+    ]
+    save(tiled([[resized(images[0], (504, 504), smooth=True), tiled(rows)]]), opener(9), quality=82)
+
+
 def openers() -> None:
     album()
     photograph_and_gradient()
@@ -334,6 +362,7 @@ def openers() -> None:
     fifteen_lies()
     two_cats_that_look_alike()
     one_cat_and_four_liars()
+    five_networks_to_audit()
 
 
 # ---- the title page
@@ -468,6 +497,9 @@ def cards() -> None:
     liar = lie_image(lite, smile, exact=True)
     assert torch.equal(liar(coffee), lite(coffee)), "the lie must not move a logit"
     card(8, over(coffee[0], grad_cam(liar, coffee, ESPRESSO, layer=layer)[0]))
+    images, heats = tagged_scenes(("honest", "tag", "T4", "fooled"))
+    four = [resized(over(images[0], heat), (168, 168), smooth=True) for heat in heats[0]]
+    card(9, tiled([four[:2], four[2:]]))
     save(resized(cat[0], (336, 336), smooth=True), PICTURES / "cat.webp", 84)
     smooth = to_heatmap(smooth_grad(lite, cat, CAT, generator=seeded()))[0]
     save(alone(smooth, 0.99), PICTURES / "cat-smooth.webp", 80)  # as the programs of both pages: clip=99

@@ -287,8 +287,9 @@ def svg(data: dict, name: str, width: float, rows: list[list[Box]], arrows: bool
         f'<svg class="concept-map concept-map--{name}" viewBox="0 0 {width:g} {height:g}" role="group" '
         f'aria-labelledby="map-{name}-title map-{name}-desc" xmlns="http://www.w3.org/2000/svg">\n'
         f'<title id="map-{name}-title">Concept map of the course</title>\n'
-        f'<desc id="map-{name}-desc">Eight chapters: why explain; four ways to explain a prediction; how '
-        f"to judge an explanation; how it can be fooled. The same follows as a list.</desc>\n{body}\n</svg>"
+        f'<desc id="map-{name}-desc">Nine chapters: why explain; four ways to explain a prediction; how '
+        "to judge an explanation; how it can be fooled; an audit. The same follows as a list.</desc>\n"
+        f"{body}\n</svg>"
     )
 
 
@@ -300,6 +301,7 @@ def wide(data: dict) -> str:
         [box(data, n, 4 + i * (column + 16), column) for i, n in enumerate((2, 3, 4, 5))],
         [box(data, 6, 4, 792)],
         [box(data, 7, 4, 380), box(data, 8, 416, 380)],
+        [box(data, 9, 4, 792)],
     ]
     return svg(data, "wide", 800, rows)
 

@@ -31,7 +31,7 @@ NOT_LOADED = re.compile(
 )
 NOT_LOADED_INLINE = re.compile(r"toggle(Hint|Open|button)")
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CARDS = {
     1: "SmoothGrad heat on the small tag in the corner of a star's picture",
     2: "Integrated gradients of a cat's face: among the speckles one can make out its eyes and nose",
@@ -41,6 +41,7 @@ CARDS = {
     6: "A cat's face whose hottest pixels have been painted grey",
     7: "A cat's photograph, and again with a small change: Grad-CAM heat on its face, then in a corner",
     8: "The cup of coffee again; its Grad-CAM heat now shows a smiling face",
+    9: "One drawn star four times, each with the Grad-CAM heat of another network, in other places",
 }
 
 

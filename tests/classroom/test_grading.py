@@ -85,7 +85,7 @@ def test_a_missing_name_an_error_and_a_syntax_error_cost_their_own_exercise(edit
         "2.8": "passed",
     }
     assert "There is no `my_heatmap`" in found.results["2.2"].message
-    assert any("ZeroDivisionError" in flag for flag in found.flags)
+    assert any("the cell “1 / 0” raised ZeroDivisionError" in flag for flag in found.flags)
 
 
 @needs_box
@@ -308,6 +308,26 @@ def alive_there(name):
 
 
 @needs_box
+@pytest.mark.skipif(_box._in_a_container(), reason="a container is bounded by its engine")
+def test_the_bound_on_processes_counts_those_in_the_box_alone(edition):
+    """A desktop has more than the bound: bubblewrap would not start if it counted them."""
+
+    def bound(process):
+        return re.search(r"Max processes +(\S+)", Path(f"/proc/{process}/limits").read_text())[1]
+
+    worker = _box.Worker(boxed=True)
+    try:
+        assert bound(worker.process.pid) == bound("self")
+    finally:
+        worker.stop()
+    tells = (
+        "import resource\ndef my_gradient(*a):\n    raise OSError(resource.getrlimit(resource.RLIMIT_NPROC))"
+    )
+    found = judged(answers(_21=tells), edition)
+    assert f"({_box.PROCESSES}, {_box.PROCESSES})" in found.results["2.1"].message
+
+
+@needs_box
 def test_the_box_shows_nothing_and_lets_nothing_out(edition, tmp_path, monkeypatch):
     monkeypatch.setenv("BOX_TEST", "a secret")
     secret = tmp_path / "other_student.txt"
@@ -404,6 +424,23 @@ def test_a_class_is_graded_by_one_command(class_of_four, edition, capsys, monkey
     monkeypatch.setattr("xai_course.classroom.grading.judge_answers", not_again)
     again = grade(place / "moodle.zip", place / "release/ch02", out=place / "graded")
     assert [one.points for one in again] == [0, 4, 3, 0]
+
+
+def test_who_hands_in_anothers_answer_under_new_names_is_flagged_for_the_teacher(edition):
+    renamed = [re.sub(r"\b(model|x|target)\b", r"my_\1", source) for source in answers()]
+    other = answers(_23="my_smooth_grad = ...", _28="my_var_grad = ...")  # two of four
+    done = [
+        Graded(name, {}, [], "\n\n".join(code))
+        for name, code in {
+            "Ada": answers(),
+            "Bo": renamed[::-1],
+            "Cy": other,
+            "Di": [right("2.1")] * 2,
+        }.items()
+    ]
+    grading._flag_twins(done, edition)
+    assert [len(one.flags) for one in done] == [1, 1, 0, 0]
+    assert "of the lines are those of Bo" in done[0].flags[0]
 
 
 def test_a_share_of_a_point_stands_in_the_table_and_on_the_students_page(tmp_path):

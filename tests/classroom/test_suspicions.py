@@ -9,7 +9,7 @@ from xai_course import classroom
 from xai_course.checks import available
 from xai_course.checks.registry import functions, libraries
 from xai_course.classroom.judge import set_up
-from xai_course.classroom.suspicions import called, suspicions
+from xai_course.classroom.suspicions import bare_lines, called, suspicions
 
 COURSE = [
     "import torch\nimport xai_lib\nfrom xai_lib import gradient, load_model\nfrom captum.attr import Saliency"
@@ -82,3 +82,39 @@ def test_what_no_answer_needs_is_flagged(code, flag):
     assert flag in suspicions([code], COURSE, {})
     own = "from xai_course import figures\nfrom xai_course.checks import check\nfigures.panel(x)"
     assert suspicions([own], COURSE, {}) == []
+
+
+ONE = """
+def mean(v):
+    return v.sum() / v.numel()
+
+@torch.no_grad()
+def mine(model, x, target):
+    # the whole batch at once
+    scores = [mean(row) for row in model(x)]
+    return {"mean": scores, "of": target}
+"""
+RENAMED = """
+def mittel( t ):
+    "A mean."
+    return t.sum()/t.numel()
+
+@torch.no_grad()
+def mine(netz, bild, klasse):
+    werte = [mittel(zeile)
+             for zeile in netz(bild)]
+    return {"mean": werte, "of": klasse}
+"""
+
+
+def test_new_names_and_another_layout_do_not_make_another_answer():
+    one, renamed = (bare_lines([code], ["mine"]) for code in (ONE, RENAMED))
+    assert [line for line in renamed if line != "pass"] == one and any("def mine" in line for line in one)
+    assert bare_lines([ONE.replace("v.sum()", "v.mean()")], ["mine"]) != one
+    assert bare_lines([ONE.replace("x, target", "target, x")], ["mine"]) != one
+    assert bare_lines(["def mine(:\n    # why\n    x = 1\n\n" + ONE], ["mine"])[2:] == one  # one bad block
+
+
+def test_each_odd_import_is_named_once():
+    code = ["import xai_course.checks\nfrom xai_course.checks import verdicts\nfrom xai_course import checks"]
+    assert suspicions(code, [], {}) == ["imports xai_course.checks"]

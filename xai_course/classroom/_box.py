@@ -33,7 +33,7 @@ except ImportError:  # Windows
 
 MEMORY = 8_000_000_000  # bytes of address space; torch with CUDA maps more than 4 GB before it does anything
 PROCESSOR = 400  # seconds of processor time of one process
-PROCESSES = 256
+PROCESSES = 256  # in the box; its user's others are no matter
 FILE = 100_000_000  # bytes of one file
 NOBODY = 65534
 _MODULE = "xai_course.classroom._worker"
@@ -83,6 +83,7 @@ class Worker:
         place.chmod(0o755)
         command = [sys.executable, "-I", "-c", _START, _MODULE, str(theirs.fileno())]
         if boxed:
+            command[3] = _BOUNDED + _START
             command = [*_box(place), *command]
         self.log = open(place / "said.txt", "wb")  # what it writes, for a message when it does not start
         self.process = subprocess.Popen(
@@ -126,6 +127,9 @@ sys.path[:0] = {[str(Path(xai_course.__path__[0]).parent), str(Path(xai_lib.__pa
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
+# Bounded from within: outside, all processes of the user who grades would count, and on a desktop bubblewrap
+# would not start. What has no box has no such bound, for the same reason.
+_BOUNDED = f"import resource; resource.setrlimit(resource.RLIMIT_NPROC, ({PROCESSES}, {PROCESSES}))\n"
 
 
 def _environment(place: Path) -> dict[str, str]:
@@ -201,7 +205,6 @@ def _limits() -> None:
     for kind, most in (
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_CPU, PROCESSOR),
-        (resource.RLIMIT_NPROC, PROCESSES),
         (resource.RLIMIT_FSIZE, FILE),
         (resource.RLIMIT_NOFILE, 1024),
         (resource.RLIMIT_CORE, 0),

@@ -7,7 +7,6 @@ interrupted goes on where it stopped.
 from __future__ import annotations
 
 import csv
-import difflib
 import functools
 import hashlib
 import html
@@ -28,13 +27,14 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
-from . import _box, variants
+from . import _box, pages, variants
 from .judge import calls, judge_answers, set_up
 from .submissions import Submission, collect
-from .suspicions import suspicions
+from .suspicions import bare_lines, suspicions
 from .terms import shifts
 
 ALIKE = 0.95  # from this share on, two students' answers are called nearly the same
+FEWEST = 10  # lines of one's own; with fewer, two students may well write the same
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 
 
@@ -216,22 +216,22 @@ def _graded(
 
 
 def _flag_twins(done: Sequence[Graded], edition: NotebookNode) -> None:
-    """Flag pairs of students whose own code is nearly the same; what was handed out does not count."""
-    given = {line.strip() for cell in edition.cells for line in cell.source.splitlines()}
-    own = [_own_lines(one.code, given) for one in done]
+    """Flag pairs of students whose own code is nearly the same, whatever its names and the order of cells;
+    what was handed out does not count.
+    """
+    stubs = [cell.source for cell in edition.cells if "exercise" in pages.tags(cell)]
+    asked = {name for names in calls(edition).values() for name in names}
+    given = set(bare_lines(stubs, asked))
+    own = [Counter(line for line in bare_lines([one.code], asked) if line not in given) for one in done]
     for i, a in enumerate(done):
         for j in range(i):
-            if min(len(own[i]), len(own[j])) < 5:
-                continue
-            share = difflib.SequenceMatcher(None, own[i], own[j], autojunk=False).ratio()
-            if share >= ALIKE:
-                a.flags.append(f"{share:.0%} of the lines are those of {done[j].student}")
-                done[j].flags.append(f"{share:.0%} of the lines are those of {a.student}")
-
-
-def _own_lines(code: str, given: set[str]) -> list[str]:
-    lines = (line.strip() for line in code.splitlines())
-    return [line for line in lines if line and line not in given]
+            lines = own[i].total() + own[j].total()
+            share = 2 * (own[i] & own[j]).total() / max(lines, 1)
+            if share >= ALIKE and lines >= 2 * FEWEST:
+                for one, other in ((a, done[j]), (done[j], a)):
+                    one.flags.append(
+                        f"but for names and order, {share:.0%} of the lines are those of {other.student}"
+                    )
 
 
 def _titles(edition: NotebookNode) -> dict[str, str]:

@@ -179,7 +179,8 @@ class _Process:
         self.frames.send({"op": "run", "source": source, "name": name}, [])
         answer, _ = self.peer.wait()
         if answer.get("n"):
-            who = f"cell {name.split()[1][:-1]}" if name.startswith(STUDENT) else "the course's own set-up"
+            first = next((line for line in source.splitlines() if line.strip()), "")[:60]
+            who = f"the cell “{first}”" if name.startswith(STUDENT) else "the course's own set-up"
             self.flags.append(f"{who} raised {str(answer['n'])[:60]}: {str(answer.get('said'))[:120]}")
 
     def _source_of(self, name: str) -> str | None:

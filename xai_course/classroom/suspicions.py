@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 LIBRARIES = ("captum", "xai_lib")  # each is the answer to several exercises
 FREE = ("xai_lib.data", "xai_lib.models", "xai_lib.viz")  # pictures and networks: no exercise asks for them
@@ -42,7 +42,8 @@ def suspicions(code: Sequence[str], course: Sequence[str], asked: Mapping[str, S
 
     text = "\n\n".join(code)
     found = [
-        f"imports xai_course.{next(filter(None, names))}" for names in sorted(set(_CHECKS.findall(text)))
+        f"imports xai_course.{module}"
+        for module in sorted({next(filter(None, names)) for names in _CHECKS.findall(text)})
     ]
     found += [f"uses {what}" for what, pattern in _TRICKS.items() if re.search(pattern, text)]
     for exercise, wanted in asked.items():
@@ -80,6 +81,57 @@ def called(code: Sequence[str], course: Sequence[str], wanted: Sequence[str]) ->
             reached.add(name)
     full = {_full(name, imported) for name in reached}
     return sorted(name for name in full if name.split(".")[0] in LIBRARIES and not name.startswith(FREE))
+
+
+def bare_lines(code: Sequence[str], asked: Collection[str]) -> list[str]:
+    """A student's lines without layout and comments; their own names, but for ``asked``, become numbers."""
+    blocks = [
+        block for source in code for block in re.split(r"\n(?=\S)", source)
+    ]  # one bad one spoils no other
+    trees = [_parsed(block) for block in blocks]
+    own = {name: "own" for tree in trees if tree for node in tree.body for name in _defines(node)}
+    outer = own | {name: name for name in asked}
+    found = []
+    for block, tree in zip(blocks, trees, strict=True):
+        text = ast.unparse(_Bare(outer).visit(tree)) if tree else re.sub(r"(?m)^\s*#.*", "", block)
+        found += [line.strip() for line in text.splitlines() if line.strip()]
+    return found
+
+
+class _Bare(ast.NodeTransformer):
+    """Numbers the names that a statement binds, and takes away what only describes."""
+
+    def __init__(self, outer: Mapping[str, str]) -> None:
+        self.names, self.outer = dict(outer), len(outer)
+
+    def visit_Module(self, tree: ast.Module) -> ast.Module:
+        for node in (inner for top in tree.body for inner in ast.walk(top) if inner is not top):
+            if isinstance(node, ast.arg):
+                self._number(node.arg)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self._number(node.id)
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                self._number(node.name)
+        return self.generic_visit(tree)
+
+    def _number(self, name: str) -> None:
+        self.names.setdefault(name, f"name{len(self.names) - self.outer}")
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return ast.Pass() if text else self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(self.names.get(node.arg, node.arg))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.name = self.names.get(node.name, node.name)
+        return self.generic_visit(node)
+
+    visit_ClassDef = visit_FunctionDef
 
 
 def _parsed(source: str) -> ast.Module | None:

@@ -12,9 +12,11 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +34,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks without a GPU leave CUDA_VISIBLE_DEVICES alone
     "RAY_enable_worker_prestart": "0",  # no processes but those that work
 }
+HOMES = ("HOME", "USERPROFILE")  # of Linux and macOS, of Windows
 KEYS = ("workers", "cpus", "gpus", "readers")
 
 
@@ -95,6 +98,11 @@ def check_resources(value: Mapping[str, float] | None) -> Resources:
             f"resources ask for {workers * cpus} CPUs and {workers * gpus:g} GPUs, but this Ray has "
             f"{total_cpus:g} and {total_gpus:g}: it would wait for ever"
         )
+    if workers * gpus > total_gpus:
+        raise ValueError(
+            f"resources ask for {workers * gpus:g} GPUs, but torch finds {total_gpus:g} on this machine; "
+            "leave 'gpus' out, or connect to a Ray that has them"
+        )
     return Resources(workers, cpus, gpus, readers)
 
 
@@ -127,22 +135,43 @@ def session(resources: Resources) -> Iterator[Any]:
     if running():
         yield sys.modules["ray"]
         return
-    before = {key: os.environ.get(key) for key in QUIET}
-    os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
-    try:
-        import ray
+    with tempfile.TemporaryDirectory(prefix="xai_lib_ray_") as home:
+        # Unless this file is in its home, Ray asks three clouds where it is, although it reports nothing.
+        # Workers are given back the home that they would have had (``at_home``).
+        (Path(home) / "ray_bootstrap_config.yaml").write_text("{}")
+        quiet = {key: value for key, value in QUIET.items() if key not in os.environ}
+        with _environment(quiet | dict.fromkeys(HOMES, home)):
+            import ray
 
-        _start(ray, resources)
+            _start(ray, resources)
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in changed}
+    os.environ |= changed
+    try:
+        yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+        at_home(before)
+
+
+def at_home(environment: Mapping[str, str | None]) -> None:
+    """Give variables the values that they had; None: they were not there."""
+    for key, value in environment.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
+
+
+def homes() -> dict[str, str | None]:
+    """Where this process is at home, for those that it starts."""
+    return {key: os.environ.get(key) for key in HOMES}
 
 
 def _start(ray: Any, resources: Resources) -> None:
@@ -178,9 +207,10 @@ def check_travels(name: str, value: Any) -> None:
 class _Worker:
     """Lives in a process of its own, with one copy of the model, and explains the batches it is given."""
 
-    def __init__(self, parcel: list, resources: Resources) -> None:
+    def __init__(self, parcel: list, resources: Resources, homes: dict[str, str | None] | None) -> None:
         import ray
 
+        at_home(homes or {})
         torch.set_num_threads(resources.cpus)
         self.model, self.job = ray.get(parcel[0])
         self.model = self.model.to("cuda" if resources.gpus else "cpu")
@@ -197,6 +227,7 @@ def explained(job: Job, model: nn.Module, todo: list[int], resources: Resources)
 
     A worker that dies is started again, and given its batches again; those that it had written are found.
     """
+    elsewhere = None if running() else homes()  # a Ray that runs has given its workers their home itself
     with session(resources) as ray:
         import ray.data
 
@@ -216,7 +247,7 @@ def explained(job: Job, model: nn.Module, todo: list[int], resources: Resources)
                 compute=ray.data.ActorPoolStrategy(size=resources.workers),
                 num_cpus=resources.cpus,
                 num_gpus=resources.gpus or None,
-                fn_constructor_args=(parcel, resources),
+                fn_constructor_args=(parcel, resources, elsewhere),
             )
             for row in reports.iter_rows():
                 told = json.loads(row["report"])
@@ -243,11 +274,12 @@ def _quiet_data(ray: Any) -> Iterator[None]:
 def mapped(function: Callable[[Any], Any], items: Iterable[Any], resources: Resources) -> Iterator[Any]:
     """``map(function, items)``, each call a task of Ray; results come in the items' order."""
     items = list(items)
+    elsewhere = None if running() else homes()
     with session(resources) as ray:
         check_travels("function", function)
         shared = ray.put([function])
         task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_task)
-        waiting = [task.remote(shared, item, resources.cpus) for item in items]
+        waiting = [task.remote(shared, item, resources.cpus, elsewhere) for item in items]
         for ref in waiting:
             try:
                 yield ray.get(ref)
@@ -255,6 +287,7 @@ def mapped(function: Callable[[Any], Any], items: Iterable[Any], resources: Reso
                 raise error.cause from error  # what the function raised, as Python's map would
 
 
-def _task(shared: list, item: Any, cpus: int) -> Any:
+def _task(shared: list, item: Any, cpus: int, homes: dict[str, str | None] | None) -> Any:
+    at_home(homes or {})
     torch.set_num_threads(cpus)
     return shared[0](item)

@@ -427,6 +427,11 @@ BAD = {
     "resources": (lambda m: {"resources": 8}, TypeError, "resources"),
     "no workers": (lambda m: {"resources": {"cpus": 8}}, ValueError, "workers"),
     "a key": (lambda m: {"resources": {"workers": 2, "gpu": 1}}, ValueError, "did you mean 'gpus'"),
+    "many GPUs": (
+        lambda m: {"resources": {"workers": 99, "gpus": 99}},
+        ValueError,
+        "9801 GPUs, but torch finds",
+    ),
     "half a worker": (lambda m: {"resources": {"workers": 0.5}}, TypeError, "resources['workers']"),
 }
 

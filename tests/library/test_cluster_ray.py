@@ -3,6 +3,7 @@
 What kills is in the explainers: a worker that kills itself in the middle of a batch does so at a known place.
 """
 
+import contextlib
 import functools
 import os
 import signal
@@ -90,6 +91,17 @@ def test_workers_give_the_numbers_of_a_plain_loop_though_one_is_killed(ray, tmp_
     assert begun == Counter(range(0, COUNT, BATCH)) + Counter([20])
     assert len({line.split()[0] for line in log.read_text().splitlines()}) == 3  # and one in its place
     assert ray.is_initialized(), "a Ray that ran before goes on"
+
+
+def test_ray_asks_no_cloud_where_it_is_and_the_homes_are_as_they_were(ray):
+    """The one of Ray's processes that would ask finds, in its home, the file that keeps it from asking."""
+    homes = []
+    for process, (parent, command) in _processes().items():
+        if "dashboard.py" in command and parent == os.getpid():
+            variables = Path(f"/proc/{process}/environ").read_text().split("\0")
+            homes += [v.removeprefix("HOME=") for v in variables if v.startswith("HOME=")]
+    assert homes and all((Path(home) / "ray_bootstrap_config.yaml").read_text() == "{}" for home in homes)
+    assert os.environ.get("HOME") not in homes and os.environ.get("RAY_USAGE_STATS_ENABLED") is None
 
 
 def test_workers_that_are_more_than_there_are_would_wait_for_ever(ray, tmp_path):
@@ -202,13 +214,20 @@ def test_a_run_whose_driver_is_killed_is_resumed(ray, tmp_path):
 
 
 def _workers_at_work():
-    """Whether a worker of the session that these tests belong to is alive."""
+    """Whether a worker of the Ray of these tests is alive: its parent is the raylet, which we have started."""
+    alive = _processes()
+    return any(
+        "ray::MapWorker" in command and alive.get(parent, (0, ""))[0] == os.getpid()
+        for parent, command in alive.values()
+    )
+
+
+def _processes():
+    """Every process that is alive: its parent and its command."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(session) == os.getsid(0) and state != "Z" and "ray::MapWorker" in command:
-            return True
-    return False
+        with contextlib.suppress(OSError):
+            state, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if state != "Z":
+                found[int(entry.name)] = int(parent), (entry / "cmdline").read_text()
+    return found

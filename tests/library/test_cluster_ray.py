@@ -95,11 +95,7 @@ def test_workers_give_the_numbers_of_a_plain_loop_though_one_is_killed(ray, tmp_
 
 def test_ray_asks_no_cloud_where_it_is_and_the_homes_are_as_they_were(ray):
     """The one of Ray's processes that would ask finds, in its home, the file that keeps it from asking."""
-    homes = []
-    for process, (parent, command) in _processes().items():
-        if "dashboard.py" in command and parent == os.getpid():
-            variables = Path(f"/proc/{process}/environ").read_text().split("\0")
-            homes += [v.removeprefix("HOME=") for v in variables if v.startswith("HOME=")]
+    homes = _homes_of_ray()
     assert homes and all((Path(home) / "ray_bootstrap_config.yaml").read_text() == "{}" for home in homes)
     assert os.environ.get("HOME") not in homes and os.environ.get("RAY_USAGE_STATS_ENABLED") is None
 
@@ -190,7 +186,8 @@ def slow(model, x, target):
 
 def test_a_run_whose_driver_is_killed_is_resumed(ray, tmp_path):
     """Its workers die with it; what they had written is kept as it is, and only the rest is done again."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    (home,) = _homes_of_ray()  # a second driver finds there the token with which it may connect
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": home}
     address = ray.get_runtime_context().gcs_address
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, address, str(tmp_path)], env=environment)
     while len(list(tmp_path.glob("heatmaps/*.parquet"))) < 3:
@@ -213,8 +210,18 @@ def test_a_run_whose_driver_is_killed_is_resumed(ray, tmp_path):
     assert torch.equal(maps, expected)
 
 
+def _homes_of_ray():
+    """The home of the Ray of these tests, as that of its processes that could ask other hosts."""
+    homes = []
+    for process, (parent, command) in _processes().items():
+        if "dashboard.py" in command and parent == os.getpid():
+            variables = Path(f"/proc/{process}/environ").read_text().split("\0")
+            homes += [v.removeprefix("HOME=") for v in variables if v.startswith("HOME=")]
+    return homes
+
+
 def _workers_at_work():
-    """Whether a worker of the Ray of these tests is alive: its parent is the raylet, which we have started."""
+    """Whether a worker of the Ray of these tests is alive: its parent is the raylet that we started."""
     alive = _processes()
     return any(
         "ray::MapWorker" in command and alive.get(parent, (0, ""))[0] == os.getpid()

@@ -144,6 +144,7 @@ def test_every_citation_has_its_source():
     assert len(entries) == len(set(entries)), "a key occurs twice in references.bib"
     assert cited_keys(), "no page cites anything"
     assert cited_keys() <= set(entries)
+    assert set(entries) <= cited_keys(), "references.bib has entries that no page cites"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -84,7 +84,12 @@ def test_a_missing_name_an_error_and_a_syntax_error_cost_their_own_exercise(edit
         "2.3": "not attempted",
         "2.8": "passed",
     }
-    assert "There is no `my_heatmap`" in found.results["2.2"].message
+    assert found.results["2.1"].message.startswith(
+        "`my_gradient` was not made: the cell in which it stands sto"
+    )
+    assert "SyntaxError: " in found.results["2.1"].message
+    assert found.results["2.2"].message == "There is no `my_heatmap` in the notebook."
+    assert "ZeroDivisionError" in found.results["2.3"].message
     assert any("the cell “1 / 0” raised ZeroDivisionError" in flag for flag in found.flags)
 
 
@@ -415,6 +420,8 @@ def test_a_class_is_graded_by_one_command(class_of_four, edition, capsys, monkey
     bo = next(path.read_text() for path in pages if path.name.startswith("Bo"))
     assert "3 of 4 exercises passed" in bo and "Bo &amp; Co_2" in bo
     assert "Ada" not in bo and str(ROOT) not in bo and "zero" in html.unescape(bo)
+    blank = next(path.read_text() for path in pages if "cmd" in path.name)
+    assert "There is still a <code" in blank and "run this one again" not in blank
     report = (place / "graded/report.html").read_text()
     assert "4 submissions" in report and "2.1 One of four" in report and "<script" not in report
 

@@ -236,3 +236,11 @@ def test_a_result_shows_icon_and_words_and_takes_the_pages_own_text_colour(statu
     assert words in page and icon in page
     assert "A &lt;title&gt;" in page and "<code" in page and "x &lt; 1</code>" in page and "a &lt; b" in page
     assert "color:inherit" in page and 'role="status"' in page
+
+
+def test_a_message_has_emphasis_outside_of_code_and_no_other_markup():
+    page = Result(
+        "2.1", "", "wrong", "One *past* the `a *b* c` of 2 * 3 * 4, <b>*</b>, **kwargs."
+    )._repr_html_()
+    assert "One <em>past</em> the <code" in page and "a *b* c</code>" in page
+    assert "2 * 3 * 4" in page and "**kwargs" in page and "<b>" not in page and page.count("<em>") == 1

@@ -427,6 +427,11 @@ def usual_area(boxes, H, W):
     return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) / (H * W)
 
 
+def by_height(maps):
+    index = maps.flatten(1).argmax(dim=1)
+    return index % maps.shape[1], index // maps.shape[1]
+
+
 def study(
     ask=lambda explain, images, labels: explain(images, labels),
     point=brightest,
@@ -880,6 +885,7 @@ WRONG = {
         Wrong("x0 is outside", "x0 counts as outside", (study(inside=moved("x0")),)),
         Wrong("y0 is outside", "y0 counts as outside", (study(inside=moved("y0")),)),
         Wrong("rows and columns exchanged", "exchanged", (study(point=lambda m: brightest(m)[::-1]),)),
+        Wrong("index by height", "by the height", (study(point=by_height),)),
         Wrong("largest absolute value", "absolute value", (study(point=lambda m: brightest(m.abs())),)),
         Wrong("zeros point", "map of zeros", (study(some=lambda m: torch.ones(len(m), dtype=bool)),)),
         Wrong("number of hits", "number of hits", (study(share=lambda hits: hits.double().sum()),)),

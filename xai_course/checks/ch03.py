@@ -1243,6 +1243,8 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
 
     rows, columns = at(maps)
     last = h - 1 - at(maps.flip(1, 2))[0], w - 1 - at(maps.flip(1, 2))[1]
+    flat = maps.flatten(1).argmax(dim=1)
+    by_height = _inside(boxes, flat // h, flat % h)
     some = maps.amax(dim=(1, 2)) > 0
     grid_y, grid_x = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
     mass = maps.clamp_min(0) / maps.clamp_min(0).sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
@@ -1291,6 +1293,14 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
                         "From the flat index i: row `i // W` (y), column `i % W` (x).",
                     )
                     for wrong in (_inside(boxes, columns, rows) & some, _inside(boxes, columns, rows))
+                ),
+                *(
+                    (
+                        by_height & which,
+                        "the flat index is taken apart by the height of the map.",
+                        "A row has W pixels: row `i // W` (y), column `i % W` (x).",
+                    )
+                    for which in (some, torch.ones_like(some))
                 ),
                 *(
                     (
@@ -1375,7 +1385,7 @@ def _judge_pointing(got: dict[str, float], boxes: Tensor, maps: Tensor) -> tuple
                 fail(f"`{key}` is wrong: {message}", look)
         fail(
             f"`{key}` is {told:.4g} on the test scenes; {wanted:.4g} is right.",
-            "Work out the first three scenes by hand: where is the maximum, and where the box?",
+            "Make one small map, not square, with its maximum and a box where you want them.",
         )
     return hits, centre
 

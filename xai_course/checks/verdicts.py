@@ -56,14 +56,14 @@ class Result:
             PASSED: ("✓", "passed", "30,150,90"),
             LATER: ("→", "judged when you hand it in", "128,128,128"),
         }[self.status]
-        rows = [f"<div>{_markup(self.message[:1].upper() + self.message[1:])}</div>"]
+        rows = [f"<div>{markup(self.message[:1].upper() + self.message[1:])}</div>"]
         if self.code:
             rows.append(
                 '<pre style="color:inherit;background:transparent;border:0;margin:.4em 0;'
                 f'padding:0;overflow-x:auto" tabindex="0">{html.escape(self.code)}</pre>'
             )
         if self.look:
-            rows.append(f"<div><strong>Where to look:</strong> {_markup(self.look)}</div>")
+            rows.append(f"<div><strong>Where to look:</strong> {markup(self.look)}</div>")
         return (
             f'<div role="status" style="color:inherit;border-left:.4em solid rgb({colour});'
             f'background:rgba({colour},.12);padding:.6em .9em;margin:.3em 0;line-height:1.5">'
@@ -72,10 +72,15 @@ class Result:
         )
 
 
-def _markup(text: str) -> str:
-    return re.sub(
-        r"`([^`]+)`", r'<code style="color:inherit;background:transparent">\1</code>', html.escape(text)
-    )
+def markup(text: str) -> str:
+    """A message as HTML: `code` between backticks, *emphasis* between asterisks outside of it."""
+    parts = re.split(r"`([^`]+)`", html.escape(text))
+    parts[1::2] = [
+        f'<code style="color:inherit;background:transparent">{code}</code>' for code in parts[1::2]
+    ]
+    stressed = r"(?<![\w*])\*([^\s*](?:[^*\n]*[^\s*])?)\*(?![\w*])"
+    parts[0::2] = [re.sub(stressed, r"<em>\1</em>", words) for words in parts[0::2]]
+    return "".join(parts)
 
 
 TODO = "Replace each `...` by your own code, run that cell, then run this one again."

@@ -26,7 +26,7 @@ import nbformat
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result
+from ..checks.verdicts import NOT_ATTEMPTED, PASSED, TODO, WRONG, Result, markup
 from . import _box, pages, variants
 from .judge import calls, judge_answers, set_up
 from .submissions import Submission, collect
@@ -271,7 +271,9 @@ def _feedback(graded: Graded, titles: Mapping[str, str]) -> str:
     cards = []
     for exercise, title in titles.items():
         found = graded.results[exercise]
-        said = (str(found[key]) for key in ("status", "message", "look", "code"))
+        said = [str(found[key]) for key in ("status", "message", "look", "code")]
+        if said[1] == TODO:  # here no cell can be run again
+            said[1] = "There is still a `...` where your code belongs."
         cards.append(Result(exercise, title, *said)._repr_html_() + _parts(found))
     passed = sum(found["status"] == PASSED for found in graded.results.values())
     head = f"<p>{passed} of {len(titles)} exercises passed"
@@ -307,7 +309,8 @@ def _report(done: Sequence[Graded], titles: Mapping[str, str]) -> str:
     head = "<th>exercise<th>passed<th>not yet<th>not attempted<th>time (median)<th>said most often"
     return _page(
         f"{len(done)} submissions",
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table class=class><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "<p>The first time includes the start of a process and the notebook's own cells.</p>"
         f"<h2>Points, shares rounded down</h2><table class=hist><tbody>{''.join(bars)}</tbody></table>"
         f"<h2>To look at</h2><ul>{''.join(flags) or '<li>nothing</li>'}</ul>",
     )
@@ -317,11 +320,12 @@ def _row(exercise: str, title: str, found: Sequence[Mapping[str, str | float]]) 
     """One exercise of the report."""
     status = Counter(str(result["status"]) for result in found)
     said = Counter(str(result["message"]) for result in found if result["status"] == WRONG)
-    often = "".join(f"<li>{n} × {html.escape(text)}</li>" for text, n in said.most_common(3))
+    often = "".join(f"<li>{n} × {markup(text)}</li>" for text, n in said.most_common(3))
     seconds = statistics.median(float(result["seconds"]) for result in found)
-    counts = "".join(f"<td>{status[kind]}</td>" for kind in (PASSED, WRONG, NOT_ATTEMPTED))
-    name = f"{exercise} {html.escape(title)}"
-    return f"<tr><th scope=row>{name}</th>{counts}<td>{seconds:.1f} s</td><td><ul>{often}</ul></td></tr>"
+    kinds = {"passed": PASSED, "not yet": WRONG, "not attempted": NOT_ATTEMPTED}
+    counts = "".join(f"<td data-name='{name}'>{status[kind]}</td>" for name, kind in kinds.items())
+    counts += f"<td data-name=time>{seconds:.1f} s</td>"
+    return f"<tr><th scope=row>{exercise} {html.escape(title)}</th>{counts}<td><ul>{often}</ul></td></tr>"
 
 
 def _page(title: str, body: str) -> str:
@@ -342,4 +346,12 @@ table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #8886 }
 .parts { margin: 0 0 .6rem; padding-left: .9em } ul { margin: 0; padding-left: 1.1rem } .hist { width: auto }
 .bar { display: inline-block; height: .8em; background: #c4572b }
+li { overflow-wrap: break-word }
+@media (max-width: 45rem) {
+  .class thead { display: none } .class :is(tr, th, td) { display: block; border: 0; padding: 0 }
+  .class tr { padding: .6rem 0; border-bottom: 1px solid #8886 }
+  .class td[data-name] { display: inline-block; margin-right: 1em }
+  .class td[data-name]::before { content: attr(data-name) " " }
+  .class li, .class + p ~ ul li { overflow-wrap: anywhere }
+}
 """

@@ -25,7 +25,7 @@ from ..checks.registry import functions
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result, holds_ellipsis
 from . import pages
 from ._box import Worker
-from ._calls import BROKEN, STUDENT, Peer, _rebuilt
+from ._calls import BROKEN, STUDENT, Peer
 from ._wire import Frames, Refused
 from .solutions import right_answers
 from .terms import shifts
@@ -146,6 +146,7 @@ class _Process:
         seconds: float,
     ) -> None:
         self.code, self.flags = list(code), []
+        self.raised: dict[str, str] = {}  # the cells that stopped, and with what
         self.worker = Worker(boxed=boxed)
         self.frames = Frames(self.worker.socket)
         self.peer = Peer(self.frames, trusts=False, source_of=self._source_of)
@@ -181,7 +182,8 @@ class _Process:
         if answer.get("n"):
             first = next((line for line in source.splitlines() if line.strip()), "")[:60]
             who = f"the cell “{first}”" if name.startswith(STUDENT) else "the course's own set-up"
-            self.flags.append(f"{who} raised {str(answer['n'])[:60]}: {str(answer.get('said'))[:120]}")
+            self.raised[source] = f"{str(answer['n'])[:60]}: {str(answer.get('said'))[:120]}"
+            self.flags.append(f"{who} raised {self.raised[source]}")
 
     def _source_of(self, name: str) -> str | None:
         """The last function of that name in the notebook: as the judge has it, not as the process says."""
@@ -194,6 +196,14 @@ class _Process:
                 if isinstance(node, ast.FunctionDef) and node.name == name:
                     return ast.get_source_segment(source, node)
         return None
+
+    def _why_missing(self, name: str) -> str:
+        """With what the cell stopped that should have made a name; empty where there is no such cell."""
+        makes = re.compile(
+            rf"^(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", flags=re.MULTILINE
+        )
+        why = next((said for source, said in self.raised.items() if makes.search(source)), "")
+        return f"the cell in which it stands stopped with {why}" if why else ""
 
     def judged(
         self, exercise: str, wanted: Sequence[str], seconds: float, solutions: Path | None = None
@@ -210,7 +220,7 @@ class _Process:
                 answers.append(self.peer.value(node["v"], blobs, [], []))
             else:
                 answers.append(...)
-                missing.append(_missing(exercise, name, str(_rebuilt(node))[:200]))
+                missing.append(_missing(exercise, name, self._why_missing(name)))
         result = check(exercise, *answers)
         if missing and result.status == NOT_ATTEMPTED:
             result = missing[0]
@@ -254,7 +264,8 @@ def _given(course: Sequence[str]) -> dict[str, dict[str, object]]:
 
 
 def _missing(exercise: str, name: str, said: str) -> Result:
-    return Result(exercise, "", NOT_ATTEMPTED, f"There is no `{name}` in the notebook: {said}")
+    there = f"`{name}` was not made: {said}" if said else f"There is no `{name}` in the notebook."
+    return Result(exercise, "", NOT_ATTEMPTED, there)
 
 
 def _ended(exercise: str, error: BaseException, seconds: float) -> Result:

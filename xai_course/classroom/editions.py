@@ -242,8 +242,8 @@ also has their checks: you are told what was right, and what was not, after you 
 then try your functions on inputs whose result you know."""
 START = """# {title} (chapter {number})
 
-What you need: Python 3.11, 3.12 or 3.13, this folder, and 2 GB of disk. A Mac with an Intel processor can't
-run it, since there is no current PyTorch for it: ask your teacher.
+What you need: Python 3.11, 3.12 or 3.13, this folder, and 3 GB of free disk. A Mac with an Intel processor
+cannot run it, since there is no current PyTorch for it: ask your teacher.
 
 ## Once, in a terminal opened in this folder
 
@@ -270,6 +270,9 @@ From here on nothing is downloaded: the networks, the photographs and the data c
 installation.
 
 ## Each time
+
+Open a terminal in this folder and activate the environment, with the second line for your system above.
+Then
 
     jupyter lab exercises.ipynb
 

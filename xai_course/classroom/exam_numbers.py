@@ -74,7 +74,7 @@ def group_accuracy(rng: random.Random) -> Drawn:
         f"hospital's pictures is it right?",
         group,
         f"{say(mean)} = {say(share / 100)} · a + {say(1 - share / 100)} · {say(rest)}, so a = {group} %. The "
-        "mean hardly shows it.",
+        "mean alone does not show it.",
         (
             (mean, "That is the mean over all. The hospital counts in it by its share only."),
             (100 - group, "That is the share of errors there. Asked is how many are right."),
@@ -277,7 +277,7 @@ def effect_beside_control(rng: random.Random) -> Drawn:
         {"n": n, "before": before, "control": control, "after": after},
         f"Of {n} pictures that are no stars, a network calls {before} a star. With a tag pasted on each "
         f"it calls {after} of them a star; with a grey patch of that size in the tag's place, {control}. By "
-        "how many percentage points does the tag raise the share of stars beyond what any patch does?",
+        "how many percentage points does the tag raise the share of stars beyond what the patch does?",
         right,
         f"({after} − {before}) / {n} less ({control} − {before}) / {n}.",
         (

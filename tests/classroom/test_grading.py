@@ -78,16 +78,12 @@ def test_right_answers_pass_and_blank_ones_wait(edition):
 @needs_box
 def test_a_missing_name_an_error_and_a_syntax_error_cost_their_own_exercise(edition):
     found = judged(answers(_21="def my_gradient(:", _22="", _23="1 / 0\n" + right("2.3")), edition)
-    assert statuses(found) == {
-        "2.1": "not attempted",
-        "2.2": "not attempted",
-        "2.3": "not attempted",
-        "2.8": "passed",
-    }
+    verdicts = {"2.1": "wrong", "2.2": "not attempted", "2.3": "wrong", "2.8": "passed"}
+    assert statuses(found) == verdicts
     assert found.results["2.1"].message.startswith(
         "`my_gradient` was not made: the cell in which it stands sto"
     )
-    assert "SyntaxError: " in found.results["2.1"].message
+    assert "SyntaxError: " in found.results["2.1"].message and "(line 1)" in found.results["2.1"].message
     assert found.results["2.2"].message == "There is no `my_heatmap` in the notebook."
     assert "ZeroDivisionError" in found.results["2.3"].message
     assert any("the cell “1 / 0” raised ZeroDivisionError" in flag for flag in found.flags)

@@ -9,6 +9,7 @@ import wrong_ch04
 import xai_course
 import xai_lib
 from xai_course.checks import Result, available, check, registry
+from xai_course.checks.advice import usual_cause
 
 
 def right(model, x, target):
@@ -96,6 +97,10 @@ def test_an_exception_shows_the_readers_own_line_and_its_usual_cause():
     assert "RuntimeError" in result.message
     assert "in answer" in result.code and "torch.autograd.grad(logits.sum(), x)[0]" in result.code
     assert "requires_grad_(True)" in result.look
+
+
+def test_where_no_line_is_shown_none_is_to_be_read():
+    assert "above" in usual_cause(IndexError("7")) and "above" not in usual_cause(IndexError("7"), line=False)
 
 
 def test_the_line_shown_is_the_readers_and_not_the_librarys():

@@ -118,7 +118,7 @@ def _broadcast(shapes: list[tuple[int, ...]]) -> str:
     )
 
 
-def usual_cause(error: Exception) -> str:
+def usual_cause(error: Exception, *, line: bool = True) -> str:
     if isinstance(error, RuntimeError) and _BROADCAST.search(str(error).lower()):
         return _broadcast(getattr(error, "shapes", []))
     for kind, pattern, cause in _CAUSES:
@@ -126,4 +126,6 @@ def usual_cause(error: Exception) -> str:
             return cause
     if type(error).__name__ not in vars(builtins):
         return "The message comes from a library that your code calls: check what you pass to it."
-    return "Read the line above, and print what goes into it."
+    if line:  # of the reader's own, that stands above
+        return "Read the line above, and print what goes into it."
+    return "Print what your function is given and what it returns, step by step."

@@ -35,7 +35,7 @@ def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         code = _line_of(error)
         if "ellipsis" in str(error).lower():
             raise NotAttempted("There is still a `...` to replace:", code) from None
-        cause = usual_cause(error)
+        cause = usual_cause(error, line=bool(code))
         raise Wrong(f"Your code raised `{type(error).__name__}`: {_first_line(error)}", cause, code) from None
     if holds_ellipsis(value):
         raise NotAttempted()

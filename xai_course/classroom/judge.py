@@ -182,7 +182,8 @@ class _Process:
         if answer.get("n"):
             first = next((line for line in source.splitlines() if line.strip()), "")[:60]
             who = f"the cell “{first}”" if name.startswith(STUDENT) else "the course's own set-up"
-            self.raised[source] = f"{str(answer['n'])[:60]}: {str(answer.get('said'))[:120]}"
+            said = re.sub(rf"\({STUDENT} \d+>, (line \d+)\)", r"(\1)", str(answer.get("said")))
+            self.raised[source] = f"{str(answer['n'])[:60]}: {said[:120]}"
             self.flags.append(f"{who} raised {self.raised[source]}")
 
     def _source_of(self, name: str) -> str | None:
@@ -264,17 +265,23 @@ def _given(course: Sequence[str]) -> dict[str, dict[str, object]]:
 
 
 def _missing(exercise: str, name: str, said: str) -> Result:
-    there = f"`{name}` was not made: {said}" if said else f"There is no `{name}` in the notebook."
-    return Result(exercise, "", NOT_ATTEMPTED, there)
+    if said:
+        return Result(exercise, "", WRONG, f"`{name}` was not made: {said}")
+    return Result(exercise, "", NOT_ATTEMPTED, f"There is no `{name}` in the notebook.")
 
 
 def _ended(exercise: str, error: BaseException, seconds: float) -> Result:
     """What is said of an exercise whose process is of no use any more."""
     if isinstance(error, TimeoutError):
-        return Result(exercise, "", WRONG, f"It did not end within {seconds:g} seconds.")
-    if isinstance(error, Refused):
-        return Result(exercise, "", WRONG, f"Something came back that is no value: {error}.")
-    return Result(exercise, "", WRONG, "The process that ran the notebook ended.")
+        message = f"It did not end within {seconds:g} seconds."
+        look = "A loop whose end is never reached, or a step that is done far more often than it need be."
+    elif isinstance(error, Refused):
+        message = f"Something came back that is no value: {error}."
+        look = "Return what the exercise asks for, and write to no file that your code did not open."
+    else:
+        message = "The process that ran the notebook ended."
+        look = "Is there an `exit()` or an `input()`, or more memory asked for than there is?"
+    return Result(exercise, "", WRONG, message, look)
 
 
 def _by_value() -> None:

@@ -18,7 +18,7 @@ from xai_course.audit import (
 from xai_course.audit.cases import KINDS
 from xai_course.audit.envelope import SAYS, SHOWS, TRUE, compared
 from xai_course.audit.measures import chance, elsewhere
-from xai_course.audit.report import FOLLOWS, cause_of, measured_again, objections
+from xai_course.audit.report import FOLLOWS, cause_of, measured_again, objections, tolerance
 
 PAIRS = {
     "tag": ("remove_tag", "add_tag"),
@@ -86,6 +86,54 @@ def test_a_careful_report_on_any_kind_holds_and_gets_the_highest_level(kind):
     assert measured_again(report, case, known_case("honest")) == []
     of = report["claims"][0].get("class")
     assert compared(report, kind, of).level == 4
+
+
+@pytest.mark.parametrize(
+    ("finding", "name"), [("maps mislead", "heat on the tag"), ("wrong labels", "labels denied")]
+)
+def test_a_finding_about_maps_or_labels_needs_a_number_unlike_an_honest_network_s(finding, name):
+    case, report = careful("honest")
+    accuses = {
+        **report,
+        "verdict": "refuse",
+        "findings": [finding],
+        "claims": [looked(case, name)],
+        "control": looked(case, "two pictures"),
+    }
+    assert objections(accuses, case.code) == []
+    (against,) = measured_again(accuses, case, known_case("honest"))
+    assert f"You found {finding!r}" in against.message and "honest network gives" in against.message
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.3, 0.7, 0.9, 0.95, 1.0])
+def test_of_a_thousand_honest_shares_fewer_than_four_are_sent_back(share):
+    n, album = 100, 67
+    both = [torch.distributions.Binomial(k, torch.tensor(share)) for k in (n, album)]
+    chances = [
+        d.log_prob(torch.arange(k + 1.0)).exp().tolist() for d, k in zip(both, (n, album), strict=True)
+    ]
+    back = sum(
+        p * q
+        for i, p in enumerate(chances[0])
+        for j, q in enumerate(chances[1])
+        if abs(i / n - round(j / album, 2)) > tolerance(i / n, n, round(j / album, 2), album)
+    )
+    assert back < 0.003
+
+
+def test_a_share_that_strayed_by_luck_holds_and_an_invented_one_does_not():
+    assert 0.95 - 0.81 <= tolerance(0.95, 100, 0.81, 67)  # seen on an album: 54 of 66, and 95 of 100 afresh
+    assert 0.95 - 0.75 > tolerance(0.95, 100, 0.75, 67)
+    assert 0.25 - 0.02 > tolerance(0.02, 100, 0.25, 67)
+
+
+def test_conditions_of_three_words_are_too_few_and_not_missing():
+    case, report = careful("honest")
+    kept = {**report, "verdict": "sign with conditions"}
+    (against,) = objections({**kept, "conditions": "Only sharp pictures"}, case.code)
+    assert "says too little" in against.message
+    (against,) = objections({**kept, "conditions": ""}, case.code)
+    assert "do not say which" in against.message
 
 
 def said(**changes):

@@ -158,7 +158,7 @@ MEASURES: dict[str, tuple[Callable[[Any, Any], Tensor], str, str]] = {
     ),
     "two classes": (
         _two_classes,
-        "share of heat elsewhere, between Grad-CAM's maps of the first and the second class",
+        "share of heat elsewhere, between Grad-CAM's maps of the likeliest class and the next",
         "maps mislead",
     ),
     "two pictures": (

@@ -35,7 +35,7 @@ from typing import Any
 from xai_course.audit.cases import FRESH as FROM
 from xai_course.audit.interventions import INTERVENTIONS
 from xai_course.audit.known import known_case
-from xai_course.audit.measures import MEASURES, chance, effect, measure
+from xai_course.audit.measures import MEASURES, Value, chance, effect, measure
 from xai_lib._causes import Scenes, draw
 
 VERDICTS = ("sign", "sign with conditions", "refuse")
@@ -145,8 +145,10 @@ def _reasons(report: Mapping) -> list[Objection]:
     if report["verdict"] == "sign with conditions" and conditions < WORDS:
         found.append(
             Objection(
-                "You sign with conditions, and do not say which.",
-                "What must be done, or not done, and by whom.",
+                "You sign with conditions, and do not say which."
+                if not conditions
+                else "`conditions` says too little to be checked by somebody else.",
+                "A sentence: what must be done, or not done, and by whom.",
             )
         )
     return found
@@ -357,7 +359,7 @@ def _again(claim: Mapping, case: Any, honest: Any, fresh: Any, who: str) -> list
         return [Objection(f"{who} cannot be measured: {error}.", "`swap_background:red`, with a colour.")]
     album = len(case.labels) / len(case.classes)
     for key, value in (("before", now.before), ("after", now.after)):
-        if abs(value - claim[key]) > tolerance(value, now.n, album):
+        if abs(value - claim[key]) > tolerance(value, now.n, claim[key], album):
             return [
                 Objection(
                     f"{who} does not hold: on {now.n} fresh scenes it goes from {now.before:.2f} to "
@@ -379,13 +381,20 @@ def _again(claim: Mapping, case: Any, honest: Any, fresh: Any, who: str) -> list
 
 
 _ON_THE_ALBUM = (
-    "Is it the network of your case, that class, these two interventions? Measure on your album once more."
+    "Is it the network of your case, that class, these two interventions? Measure on your album once more. "
+    "If it comes out the same there, your album has strayed, as one in many does: `case.fresh(400)` draws "
+    "other scenes, and you may report what they give."
 )
 
 
-def tolerance(share: float, n: int, album: float) -> float:
-    """How far two measurements of a share may lie apart: three standard errors of their difference."""
-    p = min(max(share, 0.03), 0.97)  # nobody is certain from a hundred scenes
+def tolerance(share: float, n: int, claimed: float, album: float) -> float:
+    """How far two measurements of one share may lie apart: three standard errors of their difference.
+
+    If both measure the same share, it is best known from both together. From one of them alone, a share
+    that came out near 0 or 1 by luck would make the other look wrong.
+    """
+    p = (share * n + claimed * album + 1) / (n + album + 2)
+    p = min(max(p, 0.03), 0.97)  # nobody is certain from a hundred scenes
     return 3 * math.sqrt(p * (1 - p) * (1 / n + 1 / album)) + 0.01
 
 
@@ -434,7 +443,7 @@ def _shown(report: Mapping) -> list[Objection]:
 
 
 def _beyond_honest(report: Mapping) -> list[Objection]:
-    """Whether a shortcut's claim shows more than an honest network does: blur, say, harms every network."""
+    """Whether the claims show more than an honest network gives: blur, say, harms every network."""
     for cause in (f for f in report["findings"] if f in SHORTCUTS):
         claims = [c for c in report["claims"] if cause_of(c) == cause]
         strongest = max(claims, key=_change)
@@ -447,7 +456,34 @@ def _beyond_honest(report: Mapping) -> list[Objection]:
                     "A mark may harm every network. A shortcut is where one class gains and others lose.",
                 )
             ]
+    # Where the answers hang on a mark, maps like an honest network's are what misleads.
+    if any(finding in SHORTCUTS for finding in report["findings"]):
+        return []
+    for finding in report["findings"]:
+        claims = [c for c in report["claims"] if speaks_for(c) == finding]
+        if not any(_differs_from_honest(claim) for claim in claims):
+            usual = _honest_value(claims[0]["measure"]).value
+            return [
+                Objection(
+                    f"You found {finding!r}, and “{in_words(claims[0])}” lies within its margins of what an "
+                    f"honest network gives: {usual:.2f}.",
+                    "Measure `honest` beside your network, and claim a number in which they differ.",
+                )
+            ]
     return []
+
+
+def _differs_from_honest(claim: Mapping) -> bool:
+    """Whether a measure lies farther from the honest network's than both margins, and their rounding."""
+    usual = _honest_value(claim["measure"])
+    return abs(claim["value"] - usual.value) > abs(claim["margin"]) + usual.margin + 0.01
+
+
+@lru_cache(maxsize=16)
+def _honest_value(name: str) -> Value:
+    """A measure of the known honest network, on scenes that the reader has not seen."""
+    honest = known_case("honest")
+    return measure(honest, _fresh(honest.classes, honest.scenes.corner), name)
 
 
 @lru_cache(maxsize=32)

@@ -148,7 +148,7 @@ def _reasons(report: Mapping) -> list[Objection]:
                 "You sign with conditions, and do not say which."
                 if not conditions
                 else "`conditions` says too little to be checked by somebody else.",
-                "A sentence: what must be done, or not done, and by whom.",
+                "What must be done, or not done, and by whom.",
             )
         )
     return found
@@ -382,7 +382,7 @@ def _again(claim: Mapping, case: Any, honest: Any, fresh: Any, who: str) -> list
 
 _ON_THE_ALBUM = (
     "Is it the network of your case, that class, these two interventions? Measure on your album once more. "
-    "If it comes out the same there, your album has strayed, as one in many does: `case.fresh(400)` draws "
+    "If it comes out the same there, your album strays by chance: `case.fresh(400)` draws "
     "other scenes, and you may report what they give."
 )
 

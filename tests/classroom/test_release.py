@@ -45,6 +45,7 @@ def test_nothing_of_a_solution_and_no_hint_too_many(page, hints):
     assert len(lines - shared) > 20
     assert not [line for line in lines - shared if line in kept]
     assert "the solution" not in kept.lower() and "{cite" not in kept
+    assert not re.search(r"\]\((?!http)[^)]+\.(ipynb|md|html)\b", kept)  # pages that are not handed out
     exercises = len(classroom.page(page).exercises)
     found = hints_of(made)
     assert found == [str(number + 1) for number in range(hints)] * exercises

@@ -28,6 +28,7 @@ _THREE_HINTS = re.compile(
     r"Stuck\? There are three hints an exercise, each going further than the\s+one before\."
 )
 _CITED = re.compile(r"\{cite:([pt])\}`([^`]+)`")
+_TO_A_PAGE = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)\s]+\.(?:ipynb|md|html)(?:#[^)\s]*)?\)")
 _SAYS = {
     0: "Stuck? This edition has no hints: ask in class.",
     1: "Stuck? There is one hint an exercise.",
@@ -81,7 +82,10 @@ def _with_hints(text: str, hints: int) -> str:
 
 
 def _plain_references(text: str) -> str:
-    """Citations by name and year: ``{cite:p}`Ribeiro2016``` becomes “(Ribeiro 2016)”."""
+    """Citations by name and year: ``{cite:p}`Ribeiro2016``` becomes “(Ribeiro 2016)”.
+
+    Of a link to another page of the book, which is not handed out, the text stays.
+    """
 
     def written(found: re.Match) -> str:
         named = [
@@ -90,7 +94,7 @@ def _plain_references(text: str) -> str:
         ]
         return f"({'; '.join(named)})" if found[1] == "p" else ", ".join(named)
 
-    return _CITED.sub(written, text)
+    return _CITED.sub(written, _TO_A_PAGE.sub(r"\1", text))
 
 
 def _identify(notebook: NotebookNode) -> None:

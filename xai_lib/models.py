@@ -155,8 +155,10 @@ def token_maps(model: nn.Module, layer: str, *, skip: int = 1) -> nn.Module:
     a class token before them; Grad-CAM and its kin ask for maps :math:`(N, K, h, w)`. In the copy the layer's
     tokens go through a module ``maps``, as maps, and back: same numbers, same logits.
 
-    >>> vit = token_maps(torchvision.models.vit_b_16(), "encoder.layers.encoder_layer_11.ln_1")
-    >>> grad_cam(vit, x, layer=vit.cam_layer)
+    >>> from torchvision.models import VisionTransformer
+    >>> vit = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=8)
+    >>> token_maps(vit, "encoder.layers.encoder_layer_1.ln_1").cam_layer
+    'encoder.layers.encoder_layer_1.ln_1.maps'
 
     Take a layer before the last attention (the last block's first normalisation is usual): behind it only the
     class token is read, and the logits no longer depend on the others.

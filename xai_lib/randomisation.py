@@ -140,9 +140,9 @@ def _used(model: nn.Module, x: Tensor) -> set[int]:
             if weights.is_floating_point():
                 weights.requires_grad_()
         with torch.enable_grad():
-            logits = _model.logits_of(model, x.clone())
-        wanted = [p for p in asked + frozen if p.requires_grad and logits.requires_grad]
-        found = torch.autograd.grad(logits.sum(), wanted, allow_unused=True) if wanted else ()
+            answer = _model.logits_of(model, x.clone()).sum()
+        wanted = [p for p in asked + frozen if p.requires_grad and answer.requires_grad]
+        found = torch.autograd.grad(answer, wanted, allow_unused=True) if wanted else ()
         return {id(p) for p, slope in zip(wanted, found, strict=True) if slope is not None}
     finally:
         for weights in frozen:

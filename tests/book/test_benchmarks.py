@@ -550,7 +550,7 @@ def test_ours_and_quantus_give_the_same_similarities(monkeypatch):
 
     from xai_lib import randomisation
 
-    def draw(layer, generator):
+    def draw(layer, *_):
         torch.manual_seed(43)
         layer.reset_parameters()
 

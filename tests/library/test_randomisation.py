@@ -131,6 +131,8 @@ def test_a_head_for_training_alone_is_left_out():
     assert [name for name, _ in randomised(model, size=8, generator=seed())] == ["head", "conv"]
     assert not model.head.bias.requires_grad and model.head.weight.requires_grad
     model.requires_grad_(False)
+    with torch.no_grad():
+        assert [name for name, _ in randomised(model, size=8, generator=seed())] == ["head", "conv"]
     assert [name for name, _ in randomised(model, size=8, generator=seed())] == ["head", "conv"]
     assert not any(p.requires_grad for p in model.parameters())
 

@@ -18,7 +18,7 @@ ORDERS = {"cascade": "top_down", "bottom_up": "bottom_up", "independent": "indep
 def quantus_draws(monkeypatch):
     """Layers are drawn as Quantus does it: each after the same seed."""
 
-    def draw(layer, generator):
+    def draw(layer, *_):
         torch.manual_seed(43)
         layer.reset_parameters()
 

@@ -52,6 +52,8 @@ def intervene(scenes: Scenes, name: str, *, to: str | None = None) -> Scenes:
         ValueError: if ``name`` or ``to`` is unknown, or ``to`` is missing or not wanted.
         TypeError: if ``scenes`` are none.
 
+    >>> from xai_course.audit import open_case
+    >>> case = open_case("Ada")
     >>> intervene(case.scenes, "remove_tag").tag.any()
     tensor(False)
     """

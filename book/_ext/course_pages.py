@@ -8,7 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.util.osutil import relative_uri
+from text_links import link
 
 import xai_course
 from xai_course._page import without_inline
@@ -100,28 +100,12 @@ def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def link_numbered(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Make "Figure 3.4" in the text a link to that figure."""
-    for text in list(doctree.findall(nodes.Text)):
-        inside = text.parent
-        while inside is not None and not isinstance(
-            inside, (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.raw)
-        ):
-            inside = inside.parent
-        if inside is None and NUMBERED.search(text):
-            text.parent.replace(text, list(_linked(app, page, text.astext())))
 
-
-def _linked(app: Sphinx, page: str, text: str) -> Any:
-    end = 0
-    for found in NUMBERED.finditer(text):
+    def place(found: re.Match) -> tuple[str, str] | None:
         anchor = f"{found[1].lower()}-{found[2]}-{found[3]}"
-        if anchor not in app.numbered:
-            continue
-        yield nodes.Text(text[end : found.start()])
-        there = app.numbered[anchor]
-        uri = "" if there == page else relative_uri(f"{page}.html", f"{there}.html")
-        yield nodes.reference("", found[0], internal=True, refuri=f"{uri}#{anchor}")
-        end = found.end()
-    yield nodes.Text(text[end:])
+        return (app.numbered[anchor], anchor) if anchor in app.numbered else None
+
+    link(doctree, page, NUMBERED, place)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

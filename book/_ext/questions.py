@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
-from sphinx.util.osutil import relative_uri
+from text_links import link
 
 NAMED = re.compile(r"\b\d+\.(?:warm|hook|predict|why|wrap)\.\d+\b")
 LOG = logging.getLogger(__name__)
@@ -53,27 +53,12 @@ class Ask(SphinxRole):
 
 def link_questions(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Make "5.hook.1" in the text a link to that question."""
-    for text in list(doctree.findall(nodes.Text)):
-        inside = text.parent
-        while inside is not None and not isinstance(
-            inside, (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.raw)
-        ):
-            inside = inside.parent
-        if inside is None and NAMED.search(text):
-            text.parent.replace(text, list(_linked(app, page, text.astext())))
 
-
-def _linked(app: Sphinx, page: str, text: str) -> Any:
-    end = 0
-    for found in NAMED.finditer(text):
+    def place(found: re.Match) -> tuple[str, str] | None:
         there = app.asked_on.get(found[0])
-        if there is None:
-            continue
-        yield nodes.Text(text[end : found.start()])
-        uri = "" if there == page else relative_uri(f"{page}.html", f"{there}.html")
-        yield nodes.reference("", found[0], internal=True, refuri=f"{uri}#quiz-{found[0].replace('.', '-')}")
-        end = found.end()
-    yield nodes.Text(text[end:])
+        return None if there is None else (there, f"quiz-{found[0].replace('.', '-')}")
+
+    link(doctree, page, NAMED, place)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

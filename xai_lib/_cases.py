@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from xai_lib import _checks
 from xai_lib._causes import CLASSES, SIZE, STANDARD, TINTS, Rates, Scenes, draw
-from xai_lib.models import WEIGHTS, Classifier, Normalize, _classifier, _shift_norm, fold_batch_norm
+from xai_lib.models import WEIGHTS, Classifier, Normalize, _classifier, _trunk, fold_batch_norm
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 KEY = WEIGHTS / "audit.key"
@@ -81,15 +81,7 @@ class Recipe:
 
 def build(batch_norm: bool = False) -> Classifier:
     r"""The untrained network: images :math:`(N, 3, 64, 64)` to six logits; ``cam_layer`` is (N, 40, 8, 8)."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for width, halve in TRUNK:
-        layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
-        if batch_norm:  # after the pooling it costs a quarter
-            layers += [nn.MaxPool2d(2)] * halve + [_shift_norm(width), nn.ReLU()]
-        else:
-            layers += [nn.ReLU()] + [nn.MaxPool2d(2)] * halve
-        channels = width
+    layers, channels = _trunk(TRUNK, batch_norm), TRUNK[-1][0]
     flat = channels * (SIZE // 16) ** 2
     return _classifier(
         {

@@ -352,15 +352,7 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
     _checks.check_choice("name", name, SHIPPED)
     n_classes, size = _checks.check_count("n_classes", n_classes), _checks.check_count("size", size, least=16)
     batch_norm = _checks.check_flag("batch_norm", batch_norm)
-    layers: list[nn.Module] = []
-    channels = 3
-    for width, halve in TRUNK:
-        layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
-        if batch_norm:  # after the pooling it costs a quarter
-            layers += [nn.MaxPool2d(2)] * halve + [_shift_norm(width), nn.ReLU()]
-        else:
-            layers += [nn.ReLU()] + [nn.MaxPool2d(2)] * halve
-        channels = width
+    layers, channels = _trunk(TRUNK, batch_norm), TRUNK[-1][0]
     cells = (size // 16) ** 2
     gap = name == "small_gap"
     flat = [nn.Linear(channels * cells, 64), nn.ReLU(), nn.Linear(64, n_classes)]
@@ -377,6 +369,20 @@ def build_small(name: str, n_classes: int = 8, size: int = 112, batch_norm: bool
         head="classifier" if gap else "classifier.2",
         size=size,
     )
+
+
+def _trunk(rows: tuple[tuple[int, bool], ...], batch_norm: bool) -> list[nn.Module]:
+    """A convolution of 3 × 3 for each row (its channels; whether the map is halved behind it)."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, halve in rows:
+        layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+        if batch_norm:  # after the pooling it costs a quarter
+            layers += [nn.MaxPool2d(2)] * halve + [_shift_norm(width), nn.ReLU()]
+        else:
+            layers += [nn.ReLU()] + [nn.MaxPool2d(2)] * halve
+        channels = width
+    return layers
 
 
 def _shift_norm(channels: int) -> nn.BatchNorm2d:

@@ -206,7 +206,7 @@ def box(data: dict, number: int, x: float, width: float) -> Box:
     """A chapter's box: title, question, the methods or topics in it, and whether it can be read yet."""
     chapter = chapter_of(data, number)
     lines = wrapped(f"{number} · {chapter['short']}", width, "title")
-    status = [after(chapter)] if chapter["builds_on"] else []
+    status = [f"builds on {needs(chapter)}"] if chapter["builds_on"] else []
     status += [] if chapter["written"] else ["in preparation"]
     lines += wrapped(" · ".join(status), width, "status") if status else []
     lines += wrapped(chapter["question"], width, "question")
@@ -218,10 +218,34 @@ def box(data: dict, number: int, x: float, width: float) -> Box:
     return Box(chapter, x, width, lines=lines)
 
 
-def after(chapter: dict) -> str:
-    """What a chapter builds on: an arrow cannot always be drawn, so the box says it too."""
-    *first, last = map(str, chapter["builds_on"])
-    return "builds on " + (f"{', '.join(first)} and {last}" if first else last)
+def listed(numbers: list[int]) -> str:
+    """Chapters in words: ``1``, ``1 and 2``, ``2, 3 and 6``, ``1 to 4``."""
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def needs(chapter: dict) -> str:
+    """What a chapter needs: an arrow cannot always be drawn, so the box says it too."""
+    words = listed(chapter["builds_on"])
+    if "second_page" in chapter:
+        words += f"; its second page also on {listed(chapter['second_page'])}"
+    if "helps" in chapter:
+        words += f"; {listed(chapter['helps'])} help"
+    return words
+
+
+def needs_of_all(data: dict) -> str:
+    """What builds on what, in one sentence, for the teachers who choose a route."""
+    parts = []
+    for c in data["chapters"]:
+        if c["builds_on"]:
+            least = "at least " if "helps" in c else ""
+            also = f", and for its second page also {listed(c['second_page'])}" if "second_page" in c else ""
+            verb = "chapter {} needs chapter {}" if not parts else "{} needs {}"
+            parts.append(verb.format(c["number"], least + listed(c["builds_on"]) + also))
+    return f"What builds on what: {'; '.join(parts)}."
 
 
 def place(rows: list[list[Box]]) -> float:
@@ -279,7 +303,7 @@ def svg(data: dict, name: str, width: float, rows: list[list[Box]], arrows: bool
     paths = [
         draw_arrow(boxes[n], b)
         for b in boxes.values()
-        for n in b.chapter["builds_on"]
+        for n in (*b.chapter["builds_on"], *b.chapter.get("second_page", []))
         if arrows and drawn(boxes[n], b, rows)
     ]
     body = "\n".join([*paths, *map(draw_box, boxes.values())])
@@ -326,7 +350,7 @@ def map_as_list(data: dict) -> str:
         title = f"[{c['title']}](../{c['page']}.ipynb)" if c["written"] else f"{c['title']} (in preparation)"
         items = [*c["topics"], *(m["name"] for m in methods_of(data, c["number"]))]
         number = "chapters" if len(c["builds_on"]) > 1 else "chapter"
-        builds = f" B{after(c)[1:]}.".replace("on", f"on {number}", 1) if c["builds_on"] else ""
+        builds = f" Builds on {number} {needs(c)}." if c["builds_on"] else ""
         parts.append(f"{c['number']}. **{title}**: {c['question']}{builds}\n\n   In it: {', '.join(items)}.")
     return "\n\n".join(parts)
 
@@ -337,6 +361,7 @@ PIECES = {
     "measures.inc": measures,
     "taxonomy.inc": taxonomy,
     "symbols.inc": symbols,
+    "needs.inc": needs_of_all,
 }
 
 

@@ -106,6 +106,39 @@ def test_a_chapter_builds_on_earlier_ones(chapter):
     assert all(1 <= n < chapter["number"] for n in chapter["builds_on"])
 
 
+def numbers_in(text: str) -> list[int]:
+    """``1 to 3`` is 1, 2, 3; ``2, 3 and 6`` are these."""
+    text = re.sub(r"(\d) to (\d)", lambda m: " ".join(map(str, range(int(m[1]), int(m[2]) + 1))), text)
+    return sorted({int(n) for n in re.findall(r"\b\d\b", text)})
+
+
+def asked_before(path: Path) -> tuple[list[int], list[int]]:
+    """What a page's opener needs before one starts, and what only helps."""
+    line = re.search(r"^\*\*Before you start:\*\* (.*)\.$", path.read_text("utf-8"), re.MULTILINE)[1]
+    needed, helps = [], []
+    for part in line.split(";"):
+        if "help" in part:
+            helps += numbers_in(part)
+        elif part.strip().startswith("at least"):  # of those that were named before it
+            helps += [n for n in needed if n not in numbers_in(part)]
+            needed = numbers_in(part)
+        elif "chapter" in part and "of this chapter" not in part:
+            needed += numbers_in(part)
+    return needed, helps
+
+
+@every_chapter
+def test_the_map_s_arrows_are_what_the_lesson_asks_for_before_one_starts(chapter):
+    first = ROOT / f"{chapter['page']}.md"
+    seconds = first.parent.glob("lesson_*.md")
+    needed, helps = asked_before(first)
+    more = sorted({n for path in seconds for n in asked_before(path)[0]} - set(needed))
+    assert chapter["builds_on"] == needed
+    assert chapter.get("second_page", []) == more
+    # What helps with the first page and is needed for the second is said once, as needed.
+    assert chapter.get("helps", []) == [n for n in helps if n not in more]
+
+
 @every_entry
 def test_a_key_is_the_first_author_and_the_year(key):
     entry = BIBLIOGRAPHY.entries[key]

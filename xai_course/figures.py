@@ -23,26 +23,22 @@ Figure 1.1
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
-from PIL import Image
 
 from xai_lib.heatmaps import fingerprint
-from xai_lib.viz import DIVERGING, SEQUENTIAL, Picture, to_array, to_pixels
+from xai_lib.viz import Picture, to_array, to_pixels
 
 from . import _charts
 from ._charts import COLORS, bars, chart, number_text, own_names
+from ._images import LARGE, centres, heat_uri, marks, picture_uri, rgba
 from ._page import Displayed, escape, inline_script, inline_style
 
 __all__ = [
@@ -61,9 +57,6 @@ __all__ = [
 
 STYLES, SCRIPTS = ("tokens", "controls", "figure"), ("core", "figure")
 NUMBER = re.compile(r"[1-9A]\d*\.v?\d+")  # 2.v1: in a teacher's own exercises
-LARGE = 96  # pixels; a map with at least so many in a row is stored with small losses, a coarser one exactly
-FULL_HEAT = 0.55  # share of the scale at which the heat over a picture has its full opacity
-OPACITY = 0.85
 CHART_REM = 0.1  # rem a point, for a chart on its own: text a little larger than the page's small text
 
 
@@ -143,7 +136,7 @@ def panel(
     edges = None if segments is None else to_array(segments).squeeze().astype(int)
     if edges is not None and edges.ndim != 2:
         raise ValueError(f"segments must be (H, W), got shape {edges.shape}")
-    labels = _centres(edges) if numbers is None and edges is not None else (numbers or {})
+    labels = centres(edges) if numbers is None and edges is not None else (numbers or {})
     return Panel(
         pixels,
         values,
@@ -456,7 +449,7 @@ def shot(panel: Panel, scale: tuple[float, float] | None = None, name: str = "")
         layers.append(
             f'<img class="{kind}" src="{source}" alt="{"the heat of " if faint else ""}{escape(name)}">'
         )
-    layers.append(_marks(panel))
+    layers.append(marks(panel))
     return (
         f'<button type="button" class="s-shot" style="aspect-ratio:{width}/{height}" '
         f'data-name="{escape(name)}" aria-label="Enlarge: {escape(name)}">{"".join(layers)}</button>'
@@ -472,7 +465,7 @@ def title(name: str, note: str = "") -> str:
 
 def color_bar(label: str, low: str, high: str, signed: bool, faint: bool = False) -> str:
     """A colour bar; ``faint`` shows the colours as they look over a grey picture."""
-    colors = _rgba(
+    colors = rgba(
         np.linspace(-1 if signed else 0, 1, 33)[None], (-1, 1) if signed else (0, 1), signed, faint
     )[0]
     opaque = colors[:, :3] * colors[:, 3:] + 0.5 * (1 - colors[:, 3:])
@@ -485,19 +478,6 @@ def color_bar(label: str, low: str, high: str, signed: bool, faint: bool = False
         f'preserveAspectRatio="none" shape-rendering="crispEdges" aria-hidden="true">{stops}</svg>'
         f"<span>{escape(high)}</span></div>"
     )
-
-
-def picture_uri(pixels: np.ndarray) -> str:
-    """A picture (H, W, 3) in [0, 1] as an address that holds its bytes."""
-    image = Image.fromarray((pixels * 255).round().astype(np.uint8))
-    return uri(image, lossless=False, quality=86)
-
-
-def heat_uri(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: bool) -> str:
-    """A heatmap (h, w) in its colours; ``faint``: the opacity follows the value, for a map over a picture."""
-    pixels = (_rgba(heat, scale, signed, faint) * 255).round().astype(np.uint8)
-    image = Image.fromarray(pixels if faint else pixels[..., :3])
-    return uri(image, lossless=max(heat.shape) < LARGE, quality=82)
 
 
 def inline(text: str) -> str:
@@ -544,16 +524,6 @@ def _check_text(**texts: str) -> None:
             raise ValueError(f"{name} must say something: readers who see no picture rely on it")
 
 
-def _centres(edges: np.ndarray) -> dict[int, tuple[float, float]]:
-    """For each segment the pixel of it that lies nearest to its mean: a label there is inside it."""
-    places = {}
-    for segment in np.unique(edges):
-        y, x = np.nonzero(edges == segment)
-        nearest = np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2)
-        places[int(segment)] = (float(x[nearest]) + 0.5, float(y[nearest]) + 0.5)
-    return places
-
-
 def _limits(panels: Sequence[Panel], clip: float) -> tuple[float, float]:
     values = np.concatenate([panel.heat.ravel() for panel in panels])
     top = float(np.percentile(np.abs(values), clip)) or float(np.abs(values).max()) or 1.0
@@ -568,63 +538,6 @@ def _scales(panels: Sequence[Panel], shared: bool, clip: float) -> dict[bool, tu
         if maps:
             kinds[signed] = _limits(maps, clip)
     return kinds
-
-
-def _rgba(heat: np.ndarray, scale: tuple[float, float], signed: bool, faint: bool) -> np.ndarray:
-    """Colours (h, w, 4) in [0, 1]. Over a picture the opacity rises with the value: cold places show it."""
-    colormap: Colormap = mpl.colormaps[DIVERGING if signed else SEQUENTIAL]
-    share = np.clip((heat - scale[0]) / ((scale[1] - scale[0]) or 1.0), 0, 1)
-    colors = colormap(share)
-    if faint:
-        strength = np.clip((np.abs(2 * share - 1) if signed else share) / FULL_HEAT, 0, 1)
-        colors[..., 3] = OPACITY * strength * strength * (3 - 2 * strength)
-    return colors
-
-
-def uri(image: Image.Image, lossless: bool, quality: int) -> str:
-    """An image as an address that holds its bytes, as WebP."""
-    buffer = io.BytesIO()
-    options = {"lossless": True} if lossless else {"quality": quality, "use_sharp_yuv": True}
-    image.save(buffer, format="webp", method=6, exact=False, **options)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _marks(panel: Panel) -> str:
-    """Borders of segments, boxes and numbers over a panel."""
-    width, height = panel.size
-    shapes = _borders(panel.edges, width, height) if panel.edges is not None else ""
-    for i, (x0, y0, x1, y1) in enumerate(panel.boxes):
-        place = f'x="{x0:g}" y="{y0:g}" width="{x1 - x0:g}" height="{y1 - y0:g}"'
-        shapes += f'<rect class="rim" {place}/><rect class="box box-{i}" {place}/>'
-    drawing = (
-        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" class="s-over" '
-        f'aria-hidden="true">{shapes}</svg>'
-        if shapes
-        else ""
-    )
-    labels = ""
-    for text, x, y in panel.numbers:
-        place = f"left:{100 * x / width:.1f}%;top:{100 * y / height:.1f}%"
-        labels += f'<span class="s-num" style="{place}">{escape(text)}</span>'
-    return drawing + labels
-
-
-def _borders(edges: np.ndarray, width: int, height: int) -> str:
-    """One path of all borders between segments, in steps as long as they stay straight."""
-    sx, sy = width / edges.shape[1], height / edges.shape[0]
-    path = []
-    for axis in (0, 1):
-        grid = edges if axis == 0 else edges.T
-        for line, differ in enumerate(grid[1:] != grid[:-1], start=1):
-            changes = np.flatnonzero(np.diff(np.concatenate([[0], differ.astype(int), [0]])))
-            for start, end in zip(changes[::2], changes[1::2], strict=True):
-                a, b = (
-                    ((start * sx, line * sy), (end * sx, line * sy))
-                    if axis == 0
-                    else ((line * sx, start * sy), (line * sx, end * sy))
-                )
-                path.append(f"M{a[0]:g} {a[1]:g}L{b[0]:g} {b[1]:g}")
-    return f'<path class="edge" d="{"".join(path)}"/>' if path else ""
 
 
 def _drawing(path: Path) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from tests.browser.conftest import opened, write_page
 from tests.browser.faults import faults, heard
-from xai_course import explorers, figures
+from xai_course import _images, explorers, figures
 from xai_course.explorers._smooth_grad import agreement_and_error
 from xai_lib import load_model
 from xai_lib.cams import cam
@@ -289,7 +289,7 @@ def test_the_map_is_the_librarys_in_the_colours_of_the_figures(play, coffee):
     smooth = coffee[5][0]
     drawn = np.array(drawn, dtype=float).reshape(224, 224, 4)
     top = float(np.einsum("k,kij->ij", coffee[2]["espresso"].numpy(), coffee[1][0].numpy()).max())
-    expected = 255 * figures._rgba(smooth.numpy(), (0, top), False, True)
+    expected = 255 * _images.rgba(smooth.numpy(), (0, top), False, True)
     visible = expected[..., 3] > 60  # a canvas keeps colours multiplied by their opacity
     assert np.abs(drawn - expected)[..., 3].max() <= 4
     assert np.abs(drawn - expected)[visible].max() <= 12

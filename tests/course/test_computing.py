@@ -11,7 +11,7 @@ import torch
 from bs4 import BeautifulSoup
 
 import xai_course
-from xai_course import explorers, figures
+from xai_course import _images, explorers
 from xai_course.explorers import _base
 from xai_course.explorers._cam import LOGIT_ERROR
 from xai_course.explorers._smooth_grad import MAP_ERROR, agreement_and_error
@@ -82,7 +82,7 @@ def test_the_pages_colours_are_those_of_the_figures(table, name):
 
 
 def test_heat_lies_over_a_picture_in_the_page_as_it_does_in_a_figure():
-    assert f"FULL_HEAT = {figures.FULL_HEAT}, OPACITY = {figures.OPACITY};" in MAPS_JS
+    assert f"FULL_HEAT = {_images.FULL_HEAT}, OPACITY = {_images.OPACITY};" in MAPS_JS
 
 
 # --- what an explorer shows --------------------------------------------------------------------------------

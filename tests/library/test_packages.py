@@ -1,10 +1,12 @@
 """The two packages as a whole: what can be imported, and under which name."""
 
 import importlib
+import importlib.util
 import pkgutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,17 @@ def test_no_name_of_the_package_hides_a_submodule(name):
     package, _, short = name.rpartition(".")
     assert isinstance(getattr(importlib.import_module(package), short), types.ModuleType)
     assert module.__name__ == name
+
+
+LINES = 600
+# The checks of one chapter and its planted mistakes: read beside the exercises' page, in its order.
+AS_LONG_AS_ITS_PAGE = "xai_course.checks.ch0"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(AS_LONG_AS_ITS_PAGE)])
+def test_a_module_can_be_read_in_one_sitting(name):
+    path = Path(importlib.util.find_spec(name).origin)
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES, f"divide {path.name} at its seam"
 
 
 def test_importing_the_library_imports_nothing_that_only_some_functions_need():

@@ -18,7 +18,8 @@ import types
 from pathlib import Path
 from typing import Any
 
-from ._calls import Peer, _described
+from ._calls import Peer
+from ._errors import described
 from ._wire import Frames
 
 
@@ -69,7 +70,7 @@ def serve(sock: socket.socket) -> None:
                 try:
                     value = {"v": peer.out(eval(node["source"], names), out, [], [])}
                 except Exception as error:
-                    out, value = [], _described(error)
+                    out, value = [], described(error)
                 frames.send({"op": "return", **value}, out)
             else:
                 peer.serve(node, blobs)
@@ -83,7 +84,7 @@ def _run(source: str, name: str, names: dict[str, Any]) -> dict[str, Any]:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             exec(compile(source, name, "exec"), names)
     except Exception as error:
-        return _described(error)
+        return described(error)
     return {}
 
 

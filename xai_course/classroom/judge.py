@@ -25,7 +25,8 @@ from ..checks.registry import functions
 from ..checks.verdicts import NOT_ATTEMPTED, PASSED, WRONG, Result, holds_ellipsis
 from . import pages
 from ._box import Worker
-from ._calls import BROKEN, STUDENT, Peer
+from ._calls import BROKEN, Peer
+from ._errors import STUDENT
 from ._wire import Frames, Refused
 from .solutions import right_answers
 from .terms import shifts

@@ -14,7 +14,7 @@ from PIL import Image
 from xai_lib.heatmaps import fingerprint
 from xai_lib.viz import to_array, to_pixels
 
-from .. import figures
+from .. import _images, figures
 from .._page import Displayed, escape, script_json
 
 STYLES = ("tokens", "controls", "figure", "explorers/explorers")
@@ -150,7 +150,7 @@ def _base64(array: np.ndarray) -> str:
 
 def picture_source(picture: Any, name: str) -> str:
     """A picture in [0, 1] as an address that holds its bytes."""
-    return figures.picture_uri(to_pixels(picture, name))
+    return _images.picture_uri(to_pixels(picture, name))
 
 
 def grey_source(values: np.ndarray, *, ink: bool = False) -> str:
@@ -161,7 +161,7 @@ def grey_source(values: np.ndarray, *, ink: bool = False) -> str:
 
 def pixels_source(pixels: np.ndarray) -> str:
     """Bytes (h, w, 3) or (h, w, 4) likewise, without loss."""
-    return figures.uri(Image.fromarray(pixels), lossless=True, quality=80)
+    return _images.uri(Image.fromarray(pixels), lossless=True, quality=80)
 
 
 def heat_source(values: np.ndarray, *, top: float, signed: bool = False, over: bool = False) -> str:
@@ -169,7 +169,7 @@ def heat_source(values: np.ndarray, *, top: float, signed: bool = False, over: b
 
     ``over`` a picture its opacity follows the heat, as in every figure of the course.
     """
-    return figures.heat_uri(np.asarray(values, dtype=float), (-top if signed else 0, top), signed, over)
+    return _images.heat_uri(np.asarray(values, dtype=float), (-top if signed else 0, top), signed, over)
 
 
 # --- panels ------------------------------------------------------------------------------------------------

@@ -56,3 +56,17 @@ def test_what_the_page_prints_was_measured_as_a_whole(cluster):
     assert len(stored["predictions"]) == cluster.METHODS
     assert all(row["measured / predicted"] > 0 for row in stored["predictions"])
     assert {len(row) for row in stored["losses"]} == {7} and len(stored["losses"]) == 8
+
+
+def test_what_the_page_says_of_two_hosts_is_what_was_found(cluster):
+    """Every batch was begun once, and those in which the host died once more."""
+    page = (ROOT / "book" / "beyond_one_machine.md").read_text(encoding="utf-8")
+    whole, broken = json.loads(STORED.with_name("two_hosts.json").read_text(encoding="utf-8"))["runs"]
+    assert sum(whole["begun"]) == whole["batches"] and min(whole["begun"]) > 0
+    assert broken["second host killed"] and broken["processes killed"] > 0
+    repeated = sum(broken["begun"]) - broken["batches"]
+    assert repeated == 1 and "among them the one in which the second had died" in page
+    one, two = broken["begun"]
+    assert f"All {whole['batches']} batches" in page
+    assert f"begun {two} batches: the other host did the rest, {one} batches" in page
+    assert f"took {broken['seconds']} seconds, the whole one {whole['seconds']}" in page

@@ -12,8 +12,10 @@ sys.path.insert(
 
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace, tmp_path_factory):
-    """The names that docstring examples use: a small classifier and two images."""
+def _doctest_names(request, doctest_namespace, tmp_path_factory):
+    """The names that docstring examples use: a small classifier and two images; for those examples alone."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
     from tests.architectures import Plain, build
 
     doctest_namespace.update(

@@ -296,7 +296,13 @@ def set_title_page(app: Sphinx, page: str, template: str, context: dict[str, Any
     data = Path(app.srcdir) / "book"
     chapters = yaml.safe_load((data / "data" / "methods.yml").read_text(encoding="utf-8"))["chapters"]
     for chapter in chapters:
-        chapter["minutes"] = app.env.metadata[chapter["page"]].get("minutes")
+        folder = chapter["page"].rpartition("/")[0] + "/"  # a lesson may have two pages
+        minutes = [
+            int(facts["minutes"])
+            for name, facts in app.env.metadata.items()
+            if name.startswith(folder) and "minutes" in facts
+        ]
+        chapter["minutes"], chapter["pages"] = sum(minutes), len(minutes)
         chapter["alt"] = CARDS[chapter["number"]]
     hero = json.loads((data / "data" / "hero.json").read_text(encoding="utf-8"))
     body = re.fullmatch(r"(.*?)(<h1.*?</h1>)\s*<p>(.*?)</p>(.*)", context["body"], re.DOTALL)

@@ -1,4 +1,4 @@
-"""Three reports on chapter 1's network C, to be graded: the same verdict, on three kinds of ground."""
+"""Three reports on chapter 1's network A, to be graded: the same verdict, on three kinds of ground."""
 
 from __future__ import annotations
 

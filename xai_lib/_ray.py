@@ -179,6 +179,7 @@ def _start(ray: Any, resources: Resources) -> None:
     for last in (False, False, True):
         try:
             ray.init(
+                address="local",  # else Ray joins one that runs on this machine, or that RAY_ADDRESS names
                 num_cpus=resources.workers * resources.cpus,
                 num_gpus=int(-(-resources.workers * resources.gpus // 1)),
                 object_store_memory=STORE,

@@ -35,8 +35,14 @@ WORKERS = {"workers": 2, "cpus": 1}
 
 @pytest.fixture(scope="module")
 def ray():
-    """One local Ray of two processors for all tests here: it takes seconds to start."""
-    with _ray.session(_ray.Resources(2, 1, 0.0)) as ray:
+    """One local Ray of two processors for all tests here: it takes seconds to start.
+
+    Somebody has set the address of another, which nobody has asked us to join (and which does not answer).
+    """
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+            ray = stack.enter_context(_ray.session(_ray.Resources(2, 1, 0.0)))
         yield ray
 
 

@@ -229,7 +229,7 @@ def _controls(sigmas: list[float], at: int, samples: int, count: int) -> str:
             shown=f"{100 * sigmas[at]:g} %",
         )
         + _base.slider(
-            "samples", "Samples m", low=1, high=count // 2, step=1, value=samples, shown=str(samples)
+            "samples", "Samples n", low=1, high=count // 2, step=1, value=samples, shown=str(samples)
         )
         + _base.row(_base.button("again", "Draw other samples"))
     )

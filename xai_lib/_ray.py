@@ -191,7 +191,7 @@ def _start(ray: Any, resources: Resources) -> None:
             return
         except Exception as error:
             ray.shutdown()
-            if last or "timed out during startup" not in str(error):
+            if last or "timed out" not in str(error).lower():
                 raise
 
 

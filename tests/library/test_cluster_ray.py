@@ -244,3 +244,34 @@ def _processes():
             if state != "Z":
                 found[int(entry.name)] = int(parent), (entry / "cmdline").read_text()
     return found
+
+
+class Busy:
+    """Stands in for Ray on a busy machine: its start fails some times before it succeeds."""
+
+    def __init__(self, *messages):
+        self.messages, self.stopped = list(messages), 0
+
+    def init(self, **options):
+        if self.messages:
+            raise RuntimeError(self.messages.pop(0))
+
+    def shutdown(self):
+        self.stopped += 1
+
+
+LATE = "The current node timed out during startup.", "Timed out waiting for file /tmp/ray/gcs_server_port"
+
+
+def test_a_start_that_comes_too_late_is_tried_again():
+    busy = Busy(*LATE)
+    _ray._start(busy, _ray.Resources(2, 1, 0.0))
+    assert not busy.messages and busy.stopped == 2
+
+
+@pytest.mark.parametrize(("messages", "tries"), [(("no such port",), 1), ((*LATE, LATE[0], "more"), 3)])
+def test_what_else_goes_wrong_at_the_start_is_said(messages, tries):
+    busy = Busy(*messages)
+    with pytest.raises(RuntimeError, match=messages[tries - 1][:12]):
+        _ray._start(busy, _ray.Resources(2, 1, 0.0))
+    assert busy.stopped == tries

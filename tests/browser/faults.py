@@ -91,6 +91,95 @@ AXE = """() => axe.run({resultTypes: ["violations"], preload: false}).then(resul
   .flatMap(violation => violation.nodes.map(
     node => violation.id + ": " + node.target + " " + node.failureSummary.slice(0, 300))))"""
 
+# In four views axe would judge most things four times over. What it says of a colour depends on how a word
+# looks: on its own style and on those of all that it stands in; what it says of everything else, on which
+# elements there are, with which attributes, and where. Each look is judged once, each arrangement once, and
+# what was said of it is said again in every view that has it. A word over which or under which something else
+# lies looks like no other, and like itself only while both lie as they did. When axe cannot tell for one word
+# of a look, all words of that look are judged.
+JUDGE = """() => {
+  const COLOURS = ["color-contrast", "link-in-text-block"], looks = new Map(), arrangements = new Map();
+  const doubtful = new WeakSet();  // words of which axe could not tell, and their like: judged one by one
+  const chosen = ["[data-judge]", "a[href][data-judge]:not([role]), [role=link][data-judge]"];
+  axe.configure({rules: COLOURS.map((id, n) => ({id, selector: chosen[n]}))});
+  const run = options => axe.run({preload: false, elementRef: true, ...options});
+  const serious = results => results.violations.filter(v => ["serious", "critical"].includes(v.impact));
+  const told = (id, node) =>
+    `${id}: ${node.target} ${node.failureSummary.slice(0, 300)}`.replaceAll('[data-judge=""]', "");
+  const clear = colour => colour === "transparent" || colour.endsWith(", 0)");
+
+  const wordsByLook = () => {
+    const styles = new Map(), found = new Map(), painted = [], boxes = new Map();
+    const style = e => styles.get(e) || styles.set(e, getComputedStyle(e)).get(e);
+    const box = e => boxes.get(e) || boxes.set(e, e.getBoundingClientRect()).get(e);
+    const grounds = new Map([[null, ""]]);
+    const ground = e => {  // all that it stands in
+      if (!grounds.has(e)) {
+        const s = style(e);
+        grounds.set(e, [ground(e.parentElement), e.tagName, e.getAttribute("class"), s.backgroundColor,
+          s.backgroundImage, s.opacity, s.filter, s.mixBlendMode, s.visibility].join("|"));
+      }
+      return grounds.get(e);
+    };
+    const elements = [...document.body.querySelectorAll("*")];
+    for (const e of elements)
+      if (!clear(style(e).backgroundColor) || style(e).backgroundImage !== "none" ||
+          e.matches("img, canvas, video, svg")) painted.push(e);
+    const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    elements.forEach((e, number) => {
+      const says = [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim().length > 1);
+      if (!(says || e.matches("a[href], input, select, textarea")) || !e.getClientRects().length) return;
+      const over = painted.filter(p => overlap(box(p), box(e)) && !p.contains(e) && !e.contains(p));
+      const s = style(e), by = over.map(p => [box(p).x - box(e).x, box(p).y - box(e).y, box(p).width,
+        box(p).height].map(Math.round) + style(p).backgroundColor);
+      const look = [ground(e), s.color, s.fontSize, s.fontWeight, s.textShadow,
+        e.matches(":disabled, :disabled *"), over.length && number + "@" + by].join("|");
+      found.set(look, [...(found.get(look) || []), e]);
+    });
+    return found;
+  };
+  const colours = async elements => {
+    elements.forEach(e => e.setAttribute("data-judge", ""));
+    const results = await run({runOnly: COLOURS, resultTypes: ["violations", "incomplete"]});
+    elements.forEach(e => e.removeAttribute("data-judge"));
+    const said = new Map(), unsure = new Set();
+    for (const {nodes} of results.incomplete) nodes.forEach(node => unsure.add(node.element));
+    for (const {id, nodes} of serious(results))
+      for (const node of nodes) said.set(node.element, [...(said.get(node.element) || []), told(id, node)]);
+    return [said, unsure];
+  };
+  const judgeColours = async () => {
+    const words = wordsByLook(), unknown = [...words.keys()].filter(look => !looks.has(look));
+    if (unknown.length) {
+      const several = look => words.get(look).some(word => doubtful.has(word));
+      const first = unknown.flatMap(look => words.get(look).slice(0, several(look) ? undefined : 1));
+      const [said, unsure] = await colours(first);
+      const open = unknown.filter(look => unsure.has(words.get(look)[0]) && !several(look));
+      const others = open.flatMap(look => words.get(look).slice(1));
+      if (others.length) for (const [word, faults] of (await colours(others))[0]) said.set(word, faults);
+      for (const look of open) words.get(look).forEach(word => doubtful.add(word));
+      for (const look of unknown) looks.set(look, words.get(look).flatMap(word => said.get(word) || []));
+    }
+    return [...words.keys()].flatMap(look => looks.get(look));
+  };
+
+  const judgeTheRest = async () => {
+    const place = ({x, y, width, height}) => [x + scrollX, y + scrollY, width, height].map(Math.round).join();
+    const attributes = e => [...e.attributes].map(a => a.name + a.value).join();
+    const own = e => e === document.documentElement ? "" : attributes(e);  // which says what theme it is
+    const where = e => e.getClientRects().length ? place(e.getBoundingClientRect()) : "";
+    const elements = [...document.querySelectorAll("*")];
+    const arrangement = elements.map(e => [e.tagName, own(e), where(e)].join()).join("|");
+    if (!arrangements.has(arrangement)) {
+      const rules = Object.fromEntries(COLOURS.map(id => [id, {enabled: false}]));
+      const results = await run({rules, resultTypes: ["violations"]});
+      arrangements.set(arrangement, serious(results).flatMap(({id, nodes}) => nodes.map(n => told(id, n))));
+    }
+    return arrangements.get(arrangement);
+  };
+  window.judge = async () => [...await judgeColours(), ...await judgeTheRest()];
+}"""
+
 
 def turn(tab: Page, size: str, theme: str) -> list[str]:
     """Show the page at another size and in another theme; what is wrong with how it follows."""
@@ -127,7 +216,8 @@ def violations(tab: Page) -> list[str]:
         tab.evaluate(OPEN_EVERYTHING)
         tab.evaluate(ONE_WORD_OF_EACH_COLOUR)
         tab.evaluate(Axe().axe_script)
-    return [f"axe: {violation}" for violation in tab.evaluate(AXE)]
+        tab.evaluate(JUDGE)
+    return [f"axe: {violation}" for violation in tab.evaluate("judge()")]
 
 
 def faults(tab: Page, *, accessible: bool = True) -> list[str]:

@@ -101,6 +101,33 @@ PLANTED = {
         "axe: color-contrast: .output",
         LIGHT,
     ),
+    "a word like another, but on a ground that lies under it": (
+        "<style>.on { position: relative; margin: 0 } .on b { position: relative; z-index: 1 }"
+        " .on i { position: absolute; inset: 0; background: #777 }</style>"
+        "<p class=on><b class=tag>one</b></p><p class=on><b class=tag id=two>two</b><i></i></p>",
+        "axe: color-contrast: #two",
+        EVERYWHERE,
+    ),
+    "a word like another, over which something slides on the phone": (
+        "<style>.by { position: relative; margin: 0 } .by b { position: relative; z-index: 1 }"
+        " .by i { position: absolute; top: 0; left: 100%; width: 9em; height: 2em; background: #777 }"
+        f" {ON_PHONE} {{ .by i {{ left: 0 }} }}</style>"
+        "<div style='overflow: hidden'><p class=by><b class=bid>one</b><i></i></p></div>",
+        "axe: color-contrast: .bid",
+        PHONE,
+    ),
+    "a word that is like one of which axe cannot tell": (
+        "<style>.sign { color: #888; background: #999 }</style>"
+        "<p class=sign>★★</p><p class=sign id=note>note</p>",
+        "axe: color-contrast: #note",
+        EVERYWHERE,
+    ),
+    "a button that loses its name in the dark": (
+        "<button id=mute aria-label=Mute></button><script>dark.addEventListener('change', () => "
+        "mute.setAttribute('aria-label', dark.matches ? '' : 'Mute'))</script>",
+        "axe: button-name: #mute",
+        DARK,
+    ),
     "code that scrolls on the phone, out of the keyboard's reach": (
         '<div class="highlight"><pre id="long" style="overflow-x: auto">'
         + "<span class=n>name</span>" * 30
@@ -111,7 +138,7 @@ PLANTED = {
     "a button without a name on the phone": (
         f"<style>.menu {{ display: none }} {ON_PHONE} {{ .menu {{ display: block }} }}</style>"
         "<button class=menu></button>",
-        "axe: button-name",
+        "axe: button-name: .menu",
         PHONE,
     ),
     "an equation that no one drew": (

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from ._page import escape
@@ -137,6 +138,10 @@ def drawn(axes: Axes) -> tuple[str, str]:
         handles, _ = axes.get_legend_handles_labels()
         if len(handles) > 1 and axes.get_legend() is None and not drawing.legends:
             axes.legend(frameon=False)
+        for legend in drawing.findobj(
+            Legend
+        ):  # its ground would stay white in the dark theme, under light letters
+            legend.set_frame_on(False)
         for text in drawing.findobj(Text):
             if mpl.colors.to_hex(text.get_color()) == "#000000":  # written outside the chart's own style
                 text.set_color(INK)

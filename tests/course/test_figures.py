@@ -170,6 +170,15 @@ def test_text_that_a_lesson_writes_into_a_chart_follows_the_theme():
     assert "var(--ink)" in texts["a note"] and "var(--ink)" in texts["b"]
 
 
+def test_a_legend_has_no_ground_of_its_own_which_a_dark_page_could_not_recolour():
+    axes = figures.chart()
+    axes.plot([0, 1], [0, 1], label="a")
+    axes.legend(facecolor="#fafafa", frameon=True)
+    _, html = shown(axes)
+    assert "a" in [tag.text for tag in html.select("[id$=legend_1] text")]
+    assert "#fafafa" not in str(html.select_one("[id$=legend_1]"))
+
+
 def test_bars_say_their_rows_and_values_and_the_legend_lies_inside():
     axes = figures.bars(
         ["first", "second"], {"one with a long name": [0.5, -0.25], "other": [1, 2]}, text="{:+.1f}".format

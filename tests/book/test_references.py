@@ -1,9 +1,10 @@
-"""The bibliography: each entry is whole, is named as it says, and what was not seen at its source is said to the reader."""
+"""The bibliography: each entry is whole, and the reader is told what was not seen at its source."""
 
 import re
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from pybtex.database import parse_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def test_numbers_have_the_form_of_their_kind(key):
     if "eprint" in fields:
         number = re.fullmatch(r"(\d\d)(0[1-9]|1[0-2])\.\d{4,5}", fields["eprint"])
         assert number and fields["archiveprefix"] == "arXiv"
-        # From 2015 on an arXiv number has five digits; a paper is printed after it is on arXiv, or soon before.
+        # From 2015 on an arXiv number has five digits. A paper may be on arXiv a year after it is printed.
         assert (len(fields["eprint"]) == 10) == (int(number[1]) >= 15)
         assert 2000 + int(number[1]) <= int(fields["year"]) + 1
 
@@ -57,3 +58,10 @@ def test_the_reader_is_told_what_was_not_seen_at_its_source():
     page = (ROOT / "book/references.md").read_text(encoding="utf-8")
     said = re.search(r"this concerns (\d+) of the (\d+) entries", page)
     assert [int(number) for number in said.groups()] == [len(told), len(ENTRIES)]
+
+
+def test_the_notes_are_on_the_page(book_html):
+    page = BeautifulSoup((book_html / "book/references.html").read_text(encoding="utf-8"), "html.parser")
+    entries = [entry.get_text(" ", strip=True) for entry in page.select("article div.citation")]
+    assert len(entries) == len(ENTRIES)
+    assert sum("as others cite" in entry for entry in entries) == len(UNSEEN)

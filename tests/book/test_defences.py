@@ -1,6 +1,7 @@
 """The stored table of chapter 7, defences against attacks, is what its command gives."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -86,3 +87,13 @@ def test_the_heat_before_any_projection_is_what_it_was(tool, stored):
         maps = tool.METHODS["gradient"](tool.load_model(name), stars, tool.STAR)
         known = stored["projection"]["heat of the gradient on the tag"][name]["as it is"]
         assert tool.two_faces.energy_in(maps, tags).mean().item() == pytest.approx(known, abs=0.01)
+
+
+def test_the_page_says_of_every_row_what_number_it_is(stored):
+    page = (ROOT / "chapters/07_trust/lesson_attacks.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r":::\{dropdown\} What number each test gives\n(.*?)\n:::", page, re.DOTALL)
+    named = said.lower()
+    for row in stored["rows"]:
+        assert row["name"].split(": ")[-1].lower() in named
+        numbers = set(re.findall(r"\d+(?:\.\d+)?", row["rule"]))
+        assert numbers <= set(re.findall(r"\d+(?:\.\d+)?", said)), row["name"]

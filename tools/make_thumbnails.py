@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib
@@ -70,22 +70,53 @@ def decision_tree() -> Tensor:
     return used.reshape(x.shape[-2:])
 
 
-def of_the_digits() -> Tensor:
-    """Four scanned digits: a test digit, and the three training digits that help it most."""
+@cache
+def digits_told() -> tuple[torch.nn.Module, list[dict], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A linear classifier of digits at its minimum, states on the way there, training and test digits."""
     x, y = data.digits()
     x = x.double()
     train, test = (x[:400], y[:400]), (x[400:500], y[400:500])
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).double().eval()
+    torch.nn.init.zeros_(model[1].weight), torch.nn.init.zeros_(model[1].bias)
+    states = []
+    for step in range(50):
+        if step % 10 == 0:
+            states.append({key: value.clone() for key, value in model.state_dict().items()})
+        loss = torch.nn.functional.cross_entropy(model(train[0]), train[1])
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, slope in zip(model.parameters(), slopes, strict=True):
+                parameter -= slope
     fit = influence.softmax_regression(l2=0.01)
     fit(*train, torch.ones(1, 400).double())
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).double().eval()
     with torch.no_grad():
         model[1].weight.copy_(fit.weights[:, :-1])
         model[1].bias.copy_(fit.weights[:, -1])
-    scores = influence.influence(model, train, test, l2=0.01)
-    helped = int(scores.amax(1).argmax())
-    four = torch.cat([test[0][helped : helped + 1], x[scores[helped].topk(3).indices]])
-    framed = torch.nn.functional.pad(four[:, 0], (0, 1, 0, 1), value=0.35)  # (4, 9, 9): a thin line between
+    return model, states, train, test
+
+
+def four(images: Tensor) -> Tensor:
+    """Four digits (4, 1, 8, 8) in a square, a thin line between them."""
+    framed = torch.nn.functional.pad(images[:, 0], (0, 1, 0, 1), value=0.35)  # (4, 9, 9)
     return torch.cat([torch.cat(list(framed[:2]), 1), torch.cat(list(framed[2:]), 1)], 0)[:-1, :-1]
+
+
+def traced(score: Callable) -> Tensor:
+    """A test digit, and the three training digits that a score puts first for it.
+
+    The test digit is the one that influence functions say most about: the same for every score.
+    """
+    model, states, train, test = digits_told()
+    asked = int(influence.influence(model, train, test, l2=0.01).amax(1).argmax())
+    one = test[0][asked : asked + 1], test[1][asked : asked + 1]
+    best = score(model, states, train, one)[0].topk(3).indices
+    return four(torch.cat([one[0], train[0][best]]))
+
+
+def told_by_themselves() -> Tensor:
+    """The four training digits with the largest self-influence."""
+    model, _, train, _ = digits_told()
+    return four(train[0][influence.self_influence(model, train, l2=0.01).topk(4).indices])
 
 
 METHODS: dict[str, Callable[[], Tensor]] = {
@@ -108,7 +139,12 @@ METHODS: dict[str, Callable[[], Tensor]] = {
     "occlusion": partial(of_the_cat, perturbation.occlusion),
     "lime": lambda: of_the_cat(surrogates.lime, n_samples=500, generator=seeded()),
     "kernel_shap": lambda: of_the_cat(surrogates.shapley, n_samples=500, generator=seeded()),
-    "influence_functions": of_the_digits,
+    "influence_functions": lambda: traced(lambda m, states, *sets: influence.influence(m, *sets, l2=0.01)),
+    "self_influence": told_by_themselves,
+    "tracin": lambda: traced(influence.tracin),
+    "representation_similarity": lambda: traced(
+        lambda m, states, *sets: influence.representation_similarity(m, *sets, layer="0")
+    ),
     "rise": lambda: of_the_cat(perturbation.rise, n_masks=1000, generator=seeded()),
 }
 SIGNED = {

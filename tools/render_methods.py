@@ -92,13 +92,21 @@ def stacked(name: str, header: list[str]) -> str:
 
 def formula(method: dict) -> str:
     """The method's formula as one or two pieces of inline mathematics, so that a long one can wrap."""
-    return ", ".join(f"$\\displaystyle {part.strip()}$" for part in method["formula"].split(";;"))
+    parts = method.get("formula", "").split(";;")
+    return ", ".join(f"$\\displaystyle {part.strip()}$" for part in parts if part.strip())
 
 
-def code(method: dict) -> str:
-    """The name to import today, or nothing."""
-    name = method["function"] or method.get("elsewhere")
-    return f"\n\n`{name}`" if method.get("available", True) and name else ""
+def code(row: dict) -> str:
+    """The names to import today, or nothing."""
+    first = row.get("functions") or [row.get("function") or row.get("elsewhere")]
+    names = [name for name in (*first, *row.get("beside", [])) if name]
+    return "\n\n" + ", ".join(f"`{name}`" for name in names) if names and row.get("available", True) else ""
+
+
+def entry(data: dict, row: dict) -> str:
+    """A row's first cell: its name and chapter, formula, summary and functions, as far as it has them."""
+    head = f"**{row['name']}** ({where(data, row['chapter'])})"
+    return "\n\n".join(filter(None, [head, formula(row), row.get("summary")])) + code(row)
 
 
 def thumbnail(method: dict) -> str:
@@ -125,16 +133,29 @@ def cheat_sheet(data: dict) -> str:
 def measures(data: dict) -> str:
     """One row a judge of maps: formula, what is good, cost, when it misleads."""
     rows = [
-        [
-            f"**{m['name']}** ({where(data, m['chapter'])})\n\n{formula(m)}\n\n{m['summary']}{code(m)}",
-            m["good"],
-            m["cost"],
-            f"{m['misleads']} {{cite:p}}`{m['cite']}`",
-        ]
+        [entry(data, m), m["good"], m["cost"], f"{m['misleads']} {{cite:p}}`{m['cite']}`"]
         for m in data["measures"]
     ]
     header = ["Measure", "Good is", "Cost for a map", "When it misleads you"]
     return list_table("measures", header, rows, [38, 12, 18, 32])
+
+
+def lies(data: dict) -> str:
+    """One row a way to make a map lie: what it changes, what stays, what finds it out."""
+    rows = [
+        [entry(data, m), m["changes"], m["keeps"], f"{m['found_out']} {{cite:p}}`{m['cite']}`"]
+        for m in data["lies"]
+    ]
+    header = ["Lie", "What it changes", "What stays", "What found it out"]
+    return list_table("lies", header, rows, [28, 22, 18, 32])
+
+
+def defences(data: dict) -> str:
+    """One row a way to explain that some lies do not reach."""
+    rows = [
+        [entry(data, m), m["helps"], f"{m['misleads']} {{cite:p}}`{m['cite']}`"] for m in data["defences"]
+    ]
+    return list_table("defences", ["Defence", "Helps against", "When it misleads you"], rows, [38, 24, 38])
 
 
 def taxonomy(data: dict) -> str:
@@ -359,6 +380,8 @@ PIECES = {
     "concept_map.inc": concept_map,
     "cheat_sheet.inc": cheat_sheet,
     "measures.inc": measures,
+    "lies.inc": lies,
+    "defences.inc": defences,
     "taxonomy.inc": taxonomy,
     "symbols.inc": symbols,
     "needs.inc": needs_of_all,

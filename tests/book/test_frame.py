@@ -81,8 +81,6 @@ def test_a_page_is_light(book_html, page):
     most = 3 if page in LESSONS else 2 if page.endswith(("/exercises", "/appendix")) else 1
     if page == "book/cheat_sheet":
         most = 1.2  # it has equations and a picture of every method
-    if page == "book/glossary":
-        most = 1.05  # it has equations and the terms of nine chapters
     weighs = weight(book_html / f"{page}.html")
     if weighs > most and page in LESSONS and page.split("/")[1] in HEAVY:
         pytest.xfail(f"{weighs:.1f} MB")
@@ -90,7 +88,7 @@ def test_a_page_is_light(book_html, page):
 
 
 def test_a_page_without_equations_loads_no_mathjax(book_html):
-    for page in ("book/index", "book/start_here", "book/teaching/index"):
+    for page in ("book/index", "book/start_here", "book/glossary", "book/teaching/index"):
         assert not [file for file in loaded(book_html / f"{page}.html") if "mathjax" in file.parts]
 
 
@@ -117,6 +115,18 @@ def test_a_chapter_has_one_name_everywhere(book_html, chapter):
             assert link.get_text() == title
     card = soup(book_html / f"{PAGES[0]}.html").select(".s-card h3")[chapter["number"] - 1]
     assert card.get_text(strip=True) == title
+
+
+def test_the_title_page_adds_up_the_minutes_of_a_chapter_s_pages(book_html):
+    cards = soup(book_html / "book/index.html").select(".s-cards .s-card")
+    assert len(cards) == len(CHAPTERS)
+    for card, chapter in zip(cards, CHAPTERS, strict=True):
+        pages = sorted((book_html / chapter["page"]).parent.glob("lesson*.html"))
+        stated = [int(re.search(r"(\d+) minutes to read", soup(path).get_text())[1]) for path in pages]
+        said = card.select_one(".meta").get_text()
+        assert said.startswith(f"{sum(stated)} minutes to read") and ("two parts" in said) == (
+            len(pages) == 2
+        )
 
 
 @pytest.mark.parametrize("page", LESSONS)

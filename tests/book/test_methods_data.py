@@ -2,14 +2,17 @@
 
 import copy
 import importlib
+import pkgutil
 import re
 import sys
+import types
 import unicodedata
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from pybtex.database import parse_file
@@ -19,12 +22,45 @@ sys.path.insert(0, str(ROOT / "tools"))
 import make_thumbnails  # noqa: E402
 import render_methods  # noqa: E402
 
+import xai_lib  # noqa: E402
+from xai_lib.similarity import ssim  # noqa: E402
+
 DATA = render_methods.load()
 BIBLIOGRAPHY = parse_file(str(ROOT / "book" / "references.bib"))
 METHODS = {m["id"]: m for m in DATA["methods"]}
 TEXTS = (
     "name formula passes cost_note needs misleads summary scope access access_needs stage reach reach_note"
 ).split()
+ROWS = [row for part in ("measures", "lies", "defences") for row in DATA[part]]
+# What is public and neither explains, judges, lies nor defends: why it has no entry.
+NO_ENTRY = {
+    "cluster": "runs what others explain",
+    "data": "pictures",
+    "heatmaps": "what becomes of an attribution",
+    "models": "networks, and what makes their layers readable",
+    "train": "makes the shipped weights",
+    "viz": "draws",
+    "attacks.with_graph": "hands `attack_input` and `fool_model` a map that can be differentiated",
+    "cams.grad_cam_plus_plus_weights": "the formula of the method",
+    "cams.grad_cam_weights": "the formula of the method",
+    "cams.hires_cam_weights": "the formula of the method",
+    "cams.layer_cam_weights": "the formula of the method",
+    "cams.weighted_map": "the formula of the methods",
+    "cams.xgrad_cam_weights": "the formula of the method",
+    "gradients.integrated_gradients_fit": "the method with what lies in between",
+    "gradients.smooth_grad_fit": "the method with what lies in between",
+    "influence.leave_one_out": "the truth that estimates of influence are compared with: it trains again",
+    "influence.neural_network": "trains again for `leave_one_out`",
+    "influence.projected_gradients": "what TRAK's scores are made of, and no score",
+    "influence.softmax_regression": "trains again for `leave_one_out`",
+    "manipulation.published_tables": "repeats a paper's tables",
+    "perturbation.black_box": "wraps a classifier of another kind",
+    "perturbation.rise_fit": "the method with what lies in between",
+    "perturbation.rise_masks": "a part of the method",
+    "surrogates.lime_fit": "the method with what lies in between",
+    "surrogates.shapley_fit": "the method with what lies in between",
+    "surrogates.superpixels": "a part of the methods",
+}
 every_method = pytest.mark.parametrize("method", DATA["methods"], ids=list(METHODS))
 every_chapter = pytest.mark.parametrize("chapter", DATA["chapters"], ids=lambda c: f"chapter{c['number']}")
 every_entry = pytest.mark.parametrize("key", list(BIBLIOGRAPHY.entries))
@@ -42,6 +78,54 @@ def importable(method: dict) -> bool:
 
 def test_a_method_has_one_entry():
     assert len(METHODS) == len(DATA["methods"])
+
+
+def public_functions() -> set[str]:
+    """Every function that a module of the library offers, as ``module.function``."""
+    found = set()
+    for module in pkgutil.iter_modules(xai_lib.__path__):
+        if not module.name.startswith("_"):
+            there = importlib.import_module(f"xai_lib.{module.name}")
+            own = [n for n, o in vars(there).items() if getattr(o, "__module__", "") == there.__name__]
+            names = [n for n in getattr(there, "__all__", own) if not n.startswith("_")]
+            found |= {
+                f"{module.name}.{n}" for n in names if isinstance(getattr(there, n), types.FunctionType)
+            }
+    return found
+
+
+def named_by(row: dict) -> list[str]:
+    """The functions of a row of the tables that are not the methods' own."""
+    return [n for n in (row.get("function"), *row.get("functions", []), *row.get("beside", [])) if n]
+
+
+def test_whatever_explains_judges_lies_or_defends_has_an_entry():
+    entered = {
+        f"{m['module']}.{m['function']}".removeprefix("xai_lib.") for m in DATA["methods"] if m["module"]
+    }
+    entered |= {name for row in ROWS for name in named_by(row)}
+    public = public_functions()
+    assert len(public) > 90
+    assert entered <= public
+    left_out = {name for name in public if name in NO_ENTRY or name.split(".")[0] in NO_ENTRY}
+    assert not entered & left_out
+    assert sorted(public - entered - left_out) == [], "give them an entry in book/data/methods.yml"
+    assert {name for name in NO_ENTRY if "." in name} <= public
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_a_row_of_the_other_tables_says_everything_and_cites_what_there_is(row):
+    texts = {k: v for k, v in row.items() if k not in ("chapter", "functions", "beside")}
+    assert all(isinstance(text, str) and text.strip() for text in texts.values())
+    assert row["chapter"] in {c["number"] for c in DATA["chapters"]}
+    assert set(row["cite"].split(",")) <= set(BIBLIOGRAPHY.entries)
+
+
+def test_two_maps_that_are_empty_nearly_everywhere_are_alike_by_ssim_as_the_cheat_sheet_says():
+    a, b = torch.zeros(2, 112, 112)
+    a[20:26, 20:26] = b[80:86, 80:86] = 1
+    (row,) = (row for row in ROWS if row.get("function") == "similarity.ssim")
+    assert f"get {ssim(a, b):.2f}." in row["misleads"]
 
 
 @every_method
@@ -86,7 +170,9 @@ def test_a_method_that_can_be_imported_has_a_small_picture_and_says_what_it_show
         assert path.stat().st_size < 20_000 and Image.open(path).size == (168, 168)
 
 
-@pytest.mark.parametrize("name", ["linear_model", "decision_tree", "gradient", "grad_cam", "hires_cam"])
+@pytest.mark.parametrize(
+    "name", ["linear_model", "decision_tree", "gradient", "grad_cam", "hires_cam", "tracin"]
+)
 def test_a_small_picture_is_what_its_method_computes(name):
     def blocks(image):  # WebP changes single speckles
         return np.asarray(image.convert("RGB"), float).reshape(14, 12, 14, 12, 3).mean((1, 3))

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,36 @@ def test_the_readme_names_every_make_target_and_no_other():
     targets = set(re.findall(r"^([a-z]+):.*##", read("Makefile"), re.MULTILINE))
     named = set(re.findall(r"make ([a-z]+)[` ]", read("README.md")))
     assert named - {"help"} == targets - {"help"}
+
+
+def places(text: str, title: str) -> set[str]:
+    """What the first column (and words in code) of the table below a title names."""
+    rows = re.split(rf"^## {title}$", text, flags=re.MULTILINE)[1].split("\n## ")[0]
+    return set(re.findall(r"`([\w./-]+)`", rows))
+
+
+def kept(folder: Path = ROOT) -> list[str]:
+    """What stands in a folder and belongs to the repository; folders end in a slash."""
+    ignored = [line.strip("/") for line in read(".gitignore").splitlines() if line and line[0] != "#"]
+    names = [path.name + "/" * path.is_dir() for path in folder.iterdir() if path.name != ".git"]
+    return [name for name in names if not any(fnmatch(name.rstrip("/"), pattern) for pattern in ignored)]
+
+
+def test_the_readme_says_what_every_folder_and_file_at_the_top_is():
+    named = places(read("README.md"), "What is where")
+    missing = {name for name in kept() if not any(n.startswith(name) for n in named)}
+    assert missing - {".gitignore", "README.md"} == set()
+    gone = [name for name in named if not (ROOT / name).exists() and not list(ROOT.glob(f"*/{name}"))]
+    assert gone == []
+
+
+def test_who_contributes_is_told_of_every_folder_of_sources():
+    named = places(read("CONTRIBUTING.md"), "Where things are")
+    folders = {name for name in kept() if name.endswith("/") and name[0] != "."}
+    assert folders - {"chapters/"} <= named and "chapters/NN_name/" in named
+    assert {name.rstrip("/") for name in kept(ROOT / "tests") if name.endswith("/")} <= named
+    rooms = {name for name in kept(ROOT / "xai_course") if name.endswith("/")}
+    assert rooms <= named
 
 
 def test_the_readme_names_the_pinned_pair_of_torch_and_torchvision():

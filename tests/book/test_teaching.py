@@ -164,6 +164,40 @@ def test_every_lesson_and_every_exercise_states_its_minutes(teaching):
         assert set(page(path).exercises) <= set(stated)
 
 
+HOURS = {"an": 60, "two": 120, "three": 180, "four": 240}
+PARTS_OF_AN_HOUR = {"and a half": 30, "and a quarter": 15, "and twenty-five minutes": 25}
+
+
+def minutes_in(words: str) -> int:
+    """``about two and a half hours``, ``two hours and twenty-five minutes`` in minutes."""
+    (hours,) = (minutes for word, minutes in HOURS.items() if re.search(rf"\b{word}\b.* hours?\b", words))
+    return hours + sum(minutes for part, minutes in PARTS_OF_AN_HOUR.items() if part in words)
+
+
+@pytest.mark.parametrize("chapter", range(1, 10))
+def test_the_openers_say_how_long_all_exercises_take(teaching, chapter):
+    (folder,) = ROOT.glob(f"chapters/{chapter:02d}_*")
+    total = sum(m for name, m in teaching.exercise_minutes(ROOT).items() if name.startswith(f"{chapter}."))
+    lesson = (folder / "lesson.md").read_text(encoding="utf-8")
+    page_of_exercises = (folder / "exercises.md").read_text(encoding="utf-8")
+    for said in (
+        re.search(r"minutes to read and answer, (.*? hours?) for", lesson)[1],
+        re.search(r"^\*\*Time:\*\* (.*?)(?: for all|;|\.)", page_of_exercises, re.MULTILINE)[1],
+    ):
+        assert minutes_in(said) == pytest.approx(total, abs=10), said
+
+
+def test_the_routes_count_the_audit_as_its_opener_does(teaching):
+    _, minutes = teaching.read_minutes(ROOT)["9"]
+    text = (ROOT / "book/teaching/routes.md").read_text(encoding="utf-8")
+    said = re.search(
+        r"Count (\d+) minutes for \[chapter 9\].*? and (about .*? hours) for its exercises", text
+    )
+    assert int(said[1]) == minutes
+    total = sum(m for name, m in teaching.exercise_minutes(ROOT).items() if name.startswith("9."))
+    assert minutes_in(said[2]) == pytest.approx(total, abs=10)
+
+
 def test_the_entrance_leads_to_every_page(teaching):
     folder = ROOT / "book/teaching"
     text = (folder / "index.md").read_text(encoding="utf-8")

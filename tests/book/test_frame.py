@@ -124,7 +124,7 @@ def test_the_title_page_adds_up_the_minutes_of_a_chapter_s_pages(book_html):
         pages = sorted((book_html / chapter["page"]).parent.glob("lesson*.html"))
         stated = [int(re.search(r"(\d+) minutes to read", soup(path).get_text())[1]) for path in pages]
         said = card.select_one(".meta").get_text()
-        assert said.startswith(f"{sum(stated)} minutes to read") and ("two parts" in said) == (
+        assert said.startswith(f"{sum(stated)} minutes to read") and ("two pages" in said) == (
             len(pages) == 2
         )
 

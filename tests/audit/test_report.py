@@ -16,9 +16,12 @@ from xai_course.audit import (
     open_envelope,
 )
 from xai_course.audit.cases import KINDS
-from xai_course.audit.envelope import SAYS, SHOWS, TRUE, compared
+from xai_course.audit.envelope import SAYS, SHOWS, TRUE, compared, tally
+from xai_course.audit.faults import reveal
 from xai_course.audit.measures import chance, elsewhere
 from xai_course.audit.report import FOLLOWS, cause_of, measured_again, objections, tolerance
+from xai_course.checks import check
+from xai_course.checks.ch09 import _outcome
 
 PAIRS = {
     "tag": ("remove_tag", "add_tag"),
@@ -86,6 +89,36 @@ def test_a_careful_report_on_any_kind_holds_and_gets_the_highest_level(kind):
     assert measured_again(report, case, known_case("honest")) == []
     of = report["claims"][0].get("class")
     assert compared(report, kind, of).level == 4
+
+
+def shallow(name):
+    """A report on a case of a colour that goes with a class, by somebody who tried another colour only."""
+    case, truth = open_case(name), reveal(name)
+    other = next(colour for colour in ("red", "green", "blue") if colour != truth.value)
+    tried = [PAIRS["tag"], PAIRS["blur"], ("plain_background", f"swap_background:{other}")]
+    claims = [written(case, pair, truth.of) for pair in tried]
+    _, report = careful("honest")
+    control = written(case, PAIRS["tag"], next(c for c in case.classes if c != truth.of))
+    claims.append(looked(case, "two pictures"))
+    return {**report, "code": case.code, "null": round(chance(case), 2), "claims": claims, "control": control}
+
+
+def test_a_report_that_holds_and_misses_something_passes_and_says_so_first():
+    name = "the book's own case"
+    report = shallow(name)
+    said = check("9.5", name, report)
+    assert said.passed and said.message.startswith("*Held, and missed: one thing that is in the file")
+    assert reveal(name).kind == "background" and "ground" not in said.message.split("This is case")[0]
+    assert open_envelope(open_case(name), report).level == 1
+
+
+def test_a_finding_that_is_not_in_the_file_is_counted():
+    assert tally({"findings": ["tag", "wrong labels"]}, "tag") == (0, 1)
+    assert tally({"findings": ["blur"]}, "fairwashed") == (2, 1)
+    assert tally({"findings": []}, "honest") == (0, 0)
+    assert _outcome(0, 0) == "*Held, and nothing missed.*"
+    said = _outcome(2, 1)
+    assert "missed: two things that are in the file" in said and "and 1 of your findings is not in" in said
 
 
 @pytest.mark.parametrize(

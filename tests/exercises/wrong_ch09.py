@@ -40,6 +40,14 @@ def gaps_only(right, labels, has, n_classes):
     return class_gaps()(right, labels, has, n_classes)[:, 0]
 
 
+def nearly_two_errors(right, labels, has, n_classes):
+    return class_gaps()(right, labels, has, n_classes) * torch.tensor([1.0, 0.98], dtype=torch.float64)
+
+
+def multiplied(right, labels, has, n_classes):
+    return class_gaps(gap=lambda a, b: a * b)(right, labels, has, n_classes)
+
+
 # ---- 9.2 ----
 def one_number(right, labels, cues, shuffles):
     return by_chance()(right, labels, cues, shuffles).quantile(0.95)
@@ -70,6 +78,21 @@ def changes_what_it_got(before, after, labels, c):
     value = taken_away()(before, after, labels, c)
     after &= before
     return value
+
+
+def nearly_two(before, after, labels, c):
+    p, q, margin = taken_away()(before, after, labels, c)
+    return p, q, 0.98 * margin
+
+
+def sure_of_no_change(before, after, labels, c):
+    p, q, margin = taken_away()(before, after, labels, c)
+    return p, q, 0.0 if p == q else margin
+
+
+def before_twice(before, after, labels, c):
+    p, _, margin = taken_away()(before, after, labels, c)
+    return p, p, margin
 
 
 # ---- 9.4 ----
@@ -201,6 +224,12 @@ WRONG = {
         Wrong("in place", "changed `has`", (in_place,)),
         Wrong("gaps only", "shape (4,)", (gaps_only,)),
         Wrong("None", "`NoneType`", (lambda *given: None,)),
+        Wrong(
+            "1.96 errors",
+            "The margins are not right; the gaps are. Your result is 0.98 times",
+            (nearly_two_errors,),
+        ),
+        Wrong("a gap of shares multiplied", "The gaps are not right; the margins are", (multiplied,)),
     ],
     "9.2": [
         Wrong("one number", "shape ()", (one_number,)),
@@ -209,10 +238,24 @@ WRONG = {
     "9.3": [
         Wrong("two numbers", "three numbers", (two_numbers,)),
         Wrong("in place", "changed `after`", (changes_what_it_got,)),
+        Wrong(
+            "1.96 errors",
+            "The margin is not right; `p` and `q` are. Your result is 0.98 times",
+            (nearly_two,),
+        ),
+        Wrong("sure where nothing changes", "for class 2, in which no answer changes", (sure_of_no_change,)),
+        Wrong("before twice", "`q` is not right for class 1 and class 0", (before_twice,)),
     ],
     "9.4": [
-        Wrong("a picture convinces", "Report A, claim: you give 4", (graded(A_claim=4),)),
-        Wrong("severe", "Report C, control: you give 1", (graded(C_control=1),)),
+        Wrong(
+            "a picture convinces",
+            "Report A, claim: you give 4, more than one level too high.",
+            (graded(A_claim=4),),
+        ),
+        Wrong(
+            "severe", "Report C, control: you give 1, more than one level too low.", (graded(C_control=1),)
+        ),
+        Wrong("one and another", "1 more of your levels is as far off", (graded(B_claim=1, C_control=1),)),
         Wrong("five", "is no level", (graded(B_limits=5),)),
         Wrong("a list", "A dict with the reports", ([1, 2, 3],)),
         Wrong(

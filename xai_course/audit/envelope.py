@@ -114,6 +114,12 @@ def open_envelope(case: Case, report: Mapping[str, Any]) -> Feedback:
     return compared(report, truth.kind, truth.of)
 
 
+def tally(report: Mapping[str, Any], kind: str) -> tuple[int, int]:
+    """How many findings a report on this kind misses, and how many it has that are not there; not which."""
+    true, said = set(TRUE[kind]), set(report["findings"])
+    return len(true - said), len(said - true)
+
+
 def compared(report: Mapping[str, Any], kind: str, of: str | None) -> Feedback:
     """The feedback on a report about a network of this kind, whose fault is about the class ``of``."""
     true, said = set(TRUE[kind]), set(report["findings"])

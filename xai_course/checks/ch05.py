@@ -461,6 +461,11 @@ def _judge_factors(said: Any) -> None:
         "Keep the stub's dict, and replace each `...` by a number.",
     )
     for name, (right, why) in _FACTORS.items():
+        expect(
+            not isinstance(said[name], str),
+            f"`factors[{name!r}]` is the text `{said[name]!r:.20}`; a number is wanted.",
+            "No quotes around it: `1 / n` or `-1`, say, with the exercise's n.",
+        )
         given = numbers(said[name], 1, f"`factors[{name!r}]`")[0]
         if close(given, right, 1e-6):
             continue

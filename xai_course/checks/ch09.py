@@ -3,7 +3,7 @@
 What people get wrong in the first three stands in ``ch09_mistakes.py``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from .judging import close, compare, expect, fail
 from .mistakes import TOLERANCE, told
 from .registry import exercise
 from .side_effects import left_alone
+from .verdicts import Wrong
 
 
 def _album(n: int, n_classes: int, seed: int, weak: float = 0.35) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,8 +58,11 @@ def class_by_class(answer) -> str:
         "A margin of 0 claims certainty from a handful of images.",
         "Count one right and one wrong image more in each group.",
     )
-    compare(
-        value, right, tolerance=TOLERANCE, look="(right + 1) / (n + 2) in each group; then gap and margin."
+    _compare(
+        value,
+        right,
+        ("the gaps", "the margins"),
+        look="(right + 1) / (n + 2) in each group; then gap and margin.",
     )
     return "a gap, and how far it could be off, for every class."
 
@@ -141,8 +145,12 @@ def take_it_away(answer) -> str:
     value = told(value, right, TAKEN_AWAY, probe)
     with left_alone(before=before, after=after, labels=labels):
         answer(before, after, labels, 1)
-    compare(
-        value, right, tolerance=TOLERANCE, look="p, q: shares of class c; d = after − before for the margin."
+    _compare(
+        value,
+        right,
+        ("`p`", "`q`", "the margin"),
+        ("class 1", "class 0", "class 2, in which no answer changes"),
+        look="p, q: shares of class c; d = after − before for the margin.",
     )
     return "a claim that somebody else can measure again: class, before, after, margin."
 
@@ -158,6 +166,44 @@ def _three(made: Any) -> Tensor:
             "`return p, q, margin`.",
         )
     return made.detach().double()
+
+
+_WHERE = {
+    "the gaps": "A gap is taken between two shares of one class, with the mark and without it.",
+    "the margins": "A margin comes from the variances of both shares; each has its own n.",
+    "`p`": "`p` is a share of the scenes of class c, before the change.",
+    "`q`": "`q` is a share of the scenes of class c, after the change.",
+    "the margin": "It comes from the changes d: one for each scene of class c, and the two that are added.",
+}
+
+
+def _compare(
+    value: Tensor, right: Tensor, names: Sequence[str], rows: Sequence[str] = (), *, look: str
+) -> None:
+    """Compares (rows, numbers); where some numbers or named rows are right, says which are not."""
+    try:
+        compare(value, right, tolerance=TOLERANCE, look=look)
+    except Wrong:
+        off = [k for k in range(len(names)) if not close(value[:, k], right[:, k], TOLERANCE)]
+        scale = right.abs().amax(0).clamp_min(1e-30)
+        wrong = ((value - right).abs() > TOLERANCE * scale).any(1).tolist()
+        good = [name for k, name in enumerate(names) if k not in off]
+        which = [row for row, is_wrong in zip(rows, wrong, strict=bool(rows)) if is_wrong]
+        if not off or not (good or len(which) < len(rows)):
+            raise
+        said = f"{_are([names[k] for k in off])} not right"
+        said += f" for {' and '.join(which)}" if len(which) < len(rows) else ""
+        said += f"; {_are(good)}." if good else "."
+        look = _WHERE[names[off[0]]] if good else look
+        try:
+            compare(value[:, off], right[:, off], tolerance=TOLERANCE)
+        except Wrong as apart:
+            said += f" {apart.message}"
+        fail(f"{said[:1].upper()}{said[1:]}", look)
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'are' if len(names) > 1 or names[0].endswith('s') else 'is'}"
 
 
 # ---- 9.4 ---------------------------------------------------------------------------------------------------
@@ -192,23 +238,30 @@ OURS: dict[str, dict[str, tuple[int, str]]] = {
 def three_reports_graded(grades) -> str:
     given = _levels(grades)
     totals = {name: sum(levels.values()) for name, levels in given.items()}
-    for name, levels in OURS.items():
-        for criterion, (ours, why) in levels.items():
-            yours = given[name][criterion]
-            expect(
-                abs(yours - ours) <= 1,
-                f"Report {name}, {criterion}: you give {yours}, we give {ours}.",
-                why,
-            )
+    places = [(name, criterion) for name in OURS for criterion in CRITERIA]
+    apart = {(name, c): given[name][c] - OURS[name][c][0] for name, c in places}
+    far = [place for place in places if abs(apart[place]) > 1]
+    if far:
+        (name, criterion), more = far[0], len(far) - 1
+        fail(
+            f"Report {name}, {criterion}: you give {given[name][criterion]}, more than one level too "
+            f"{'high' if apart[far[0]] > 0 else 'low'}."
+            + (f" {more} more of your levels {'is' if more == 1 else 'are'} as far off." if more else ""),
+            OURS[name][criterion][1],
+        )
     expect(
         totals["A"] < totals["B"] < totals["C"],
         f"Your sums are {totals['A']}, {totals['B']} and {totals['C']}: a report that can be measured again "
         "should stand above one that can't.",
         "A convinces, C can be checked. Which of the two do you need?",
     )
-    same = sum(given[name][c] == ours[0] for name in OURS for c, ours in OURS[name].items())
-    rest = "" if same == 12 else ", the others are one off"
-    return f"{same} of 12 levels are ours{rest}."
+    one_off = [
+        f"{name}, {c} (yours {given[name][c]}, ours {OURS[name][c][0]})"
+        for name, c in places
+        if apart[name, c]
+    ]
+    rest = f", the others are one off, which can be argued: {'; '.join(one_off)}" if one_off else ""
+    return f"{12 - len(one_off)} of 12 levels are ours{rest}."
 
 
 def _levels(grades: Any) -> dict[str, dict[str, int]]:
@@ -248,6 +301,8 @@ def _case_of(name: str | int) -> Any:
 @exercise("9.5", "Your case", functions=0)
 def your_case(name, report) -> str:
     from ..audit import known_case
+    from ..audit.envelope import tally
+    from ..audit.faults import reveal
     from ..audit.report import in_words, measured_again, objections
 
     expect(
@@ -261,7 +316,24 @@ def your_case(name, report) -> str:
     for against in measured_again(report, case, known_case("honest")):
         fail(against.message, against.look)
     claims = "; ".join(in_words(claim) for claim in report["claims"])
+    missed, invented = tally(report, reveal(case).kind)
     return (
-        f"case {case.code} of “{name}”, {report['verdict']}. Measured again and found so: {claims}. What is "
-        "in the file is in the envelope."
+        f"{_outcome(missed, invented)} This is case {case.code} of “{name}”, {report['verdict']}. Measured "
+        f"again and found so: {claims}."
+    )
+
+
+def _outcome(missed: int, invented: int) -> str:
+    """How many of the findings are in the file, in a sentence that does not say which."""
+    things = {0: "", 1: "one thing that is", 2: "two things that are"}
+    parts = []
+    if missed:
+        parts.append(f"missed: {things[missed]} in the file and not among your findings")
+    if invented:
+        parts.append(f"{invented} of your findings {'is' if invented == 1 else 'are'} not in the file")
+    if not parts:
+        return "*Held, and nothing missed.*"
+    return (
+        f"*Held, and {', and '.join(parts)}.* All that you claim comes out again, so the report passes. "
+        "Look once more before you open the envelope: it says what."
     )

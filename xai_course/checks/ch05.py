@@ -464,7 +464,7 @@ def _judge_factors(said: Any) -> None:
         expect(
             not isinstance(said[name], str),
             f"`factors[{name!r}]` is the text `{said[name]!r:.20}`; a number is wanted.",
-            "No quotes around it: `1 / n` or `-1`, say, with the exercise's n.",
+            "No quotes around it: `0.5` or `1 / 3`, say.",
         )
         given = numbers(said[name], 1, f"`factors[{name!r}]`")[0]
         if close(given, right, 1e-6):

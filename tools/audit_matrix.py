@@ -1,12 +1,12 @@
 """Make chapter 9's last figure: which tool of the course finds which fault.
 
-    python tools/audit_matrix.py --networks FOLDER      chapters/09_audit/matrix.json (half an hour)
+    python tools/audit_matrix.py --networks FOLDER      chapters/09_audit/matrix.json
 
-Of each kind some networks are trained, on scenes and from weights of their own, and judged in five runs, with
-another album for each run of one network. Each tool gives marks of suspicion, of which each accuses somebody:
-a cause, the map, the labels, or only "the answers". An alarm is a mark above all marks of five *honest*
-networks, on two albums each; other honest networks say how often that is false. An alarm finds the fault if
-it accuses the right one.
+It takes 24 minutes of one core's time. Of each kind five networks are trained, on scenes and from weights of
+their own, and each is judged on an album of its own. Each tool gives marks of suspicion, and each mark
+accuses somebody: a cause, the map, the labels, or only "the answers". An alarm is a mark above all those of
+five *honest* networks, on two albums each; other honest networks say how often that is false. An alarm finds
+the fault if it accuses the right one.
 
 FOLDER keeps the networks and the marks, so that a second run starts where the first ended.
 """
@@ -49,7 +49,7 @@ from xai_lib.train import store
 FILE = Path(__file__).resolve().parent.parent / "chapters" / "09_audit" / "matrix.json"
 RUNS = 5  # of each fault
 # kind → how many networks are trained; T2 and T4 are made from the honest ones
-NETWORKS = {"honest": 3, "tag": 3, "background": 3, "blur": 3, "fairwashed": 3, "noise": 2, "fooled": 2}
+NETWORKS = dict.fromkeys(("honest", "tag", "background", "blur", "fairwashed", "noise", "fooled"), 5)
 KNOWN = (101, 102, 103, 104, 105)  # seeds of the honest networks by which thresholds are set
 ALBUMS = 2  # for each of those
 RIGHT = {  # whom an alarm must accuse to have found the fault

@@ -5,12 +5,15 @@ dashboard, no usage report, no word to another host, and a small store of object
 small.
 """
 
+import atexit
 import contextlib
 import copy
+import functools
 import importlib.util
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -135,19 +138,29 @@ def session(resources: Resources) -> Iterator[Any]:
     if running():
         yield sys.modules["ray"]
         return
-    with tempfile.TemporaryDirectory(prefix="xai_lib_ray_") as home:
-        # Unless this file is in its home, Ray asks three clouds where it is, although it reports nothing.
-        # Workers are given back the home that they would have had (``at_home``).
-        (Path(home) / "ray_bootstrap_config.yaml").write_text("{}")
-        quiet = {key: value for key, value in QUIET.items() if key not in os.environ}
-        with _environment(quiet | dict.fromkeys(HOMES, home)):
-            import ray
+    quiet = {key: value for key, value in QUIET.items() if key not in os.environ}
+    with _environment(quiet | dict.fromkeys(HOMES, _home())):
+        import ray
 
-            _start(ray, resources)
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        _start(ray, resources)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@functools.cache
+def _home() -> str:
+    """The home of all Rays that this process starts, one after the other.
+
+    Ray keeps a token there by which its parts know each other, and this process remembers it: with a home of
+    its own a second Ray would find none. Unless there is a file of this name, Ray asks three clouds where it
+    is, although it reports nothing. Workers are given back the home that they would have had (``at_home``).
+    """
+    folder = tempfile.mkdtemp(prefix="xai_lib_ray_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (Path(folder) / "ray_bootstrap_config.yaml").write_text("{}")
+    return folder
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ def ray():
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+            with _ray.session(_ray.Resources(1, 1, 0.0)):
+                pass  # the second Ray of a process finds what the first has left
             ray = stack.enter_context(_ray.session(_ray.Resources(2, 1, 0.0)))
         yield ray
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.browser.conftest import opened
 from tests.browser.faults import SIZES, heard, violations
 from tests.pages import LESSONS, PAGES
 
@@ -18,6 +19,27 @@ INSIDE = """element => {
   const box = element.getBoundingClientRect();
   return box.top >= 0 && box.bottom <= innerHeight;
 }"""
+
+
+@pytest.fixture(scope="module")
+def loaded(request, chromium, addresses):
+    """A page that tests only look at: to load a lesson takes longer than any of them."""
+    with opened(chromium, addresses["file"], f"{request.param}.html") as tab:
+        yield tab
+
+
+@pytest.fixture
+def looked_at(loaded):
+    """A loaded page as a reader finds it, on a desktop and in the light, and left so."""
+    yield loaded
+    loaded.evaluate("dispatchEvent(new Event('afterprint'))")
+    loaded.emulate_media(media="screen", color_scheme="light")
+    loaded.set_viewport_size(SIZES["desktop"])
+    loaded.wait_for_function("document.documentElement.dataset.theme === 'light'")
+
+
+every_lesson = pytest.mark.parametrize("loaded", LESSONS, indirect=True)
+every_page_of_a_chapter = pytest.mark.parametrize("loaded", LESSONS + EXERCISES, indirect=True)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -55,15 +77,14 @@ def test_without_scripts_the_title_page_shows_the_tag_and_no_switch(visit):
         assert not tab.locator(".s-switch").is_visible()
 
 
-@pytest.mark.parametrize("page", LESSONS)
-def test_the_opener_fills_the_column_and_is_not_cut(visit, page):
-    with visit(f"{page}.html") as tab:
-        picture, article = tab.locator(".s-opener-pic img"), tab.locator("article")
-        assert picture.bounding_box()["width"] == pytest.approx(article.bounding_box()["width"], abs=2)
-        assert picture.bounding_box()["y"] < 80
-        assert tab.locator(".s-opener h1").evaluate(INSIDE)
-        columns = tab.locator(".s-aims").evaluate("list => getComputedStyle(list).gridTemplateColumns")
-        assert len(columns.split()) == 2
+@every_lesson
+def test_the_opener_fills_the_column_and_is_not_cut(looked_at):
+    picture, article = looked_at.locator(".s-opener-pic img"), looked_at.locator("article")
+    assert picture.bounding_box()["width"] == pytest.approx(article.bounding_box()["width"], abs=2)
+    assert picture.bounding_box()["y"] < 80
+    assert looked_at.locator(".s-opener h1").evaluate(INSIDE)
+    columns = looked_at.locator(".s-aims").evaluate("list => getComputedStyle(list).gridTemplateColumns")
+    assert len(columns.split()) == 2
 
 
 @pytest.mark.parametrize("page", [FIRST, HOME])
@@ -118,15 +139,14 @@ def test_on_a_phone_the_contents_open_and_close_from_the_keyboard(visit):
         assert not contents.is_visible() and button.evaluate("b => b === document.activeElement")
 
 
-@pytest.mark.parametrize("page", LESSONS + EXERCISES)
-def test_a_line_of_80_characters_needs_no_sideways_scroll(visit, page):
-    with visit(f"{page}.html") as tab:
-        cut = tab.evaluate(
-            """() => [...document.querySelectorAll(".cell > .cell_input pre")].filter(pre =>
-              Math.max(...pre.textContent.split("\\n").map(line => line.length)) <= 80
-              && pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent.slice(0, 80))"""
-        )
-        assert cut == []
+@every_page_of_a_chapter
+def test_a_line_of_80_characters_needs_no_sideways_scroll(looked_at):
+    cut = looked_at.evaluate(
+        """() => [...document.querySelectorAll(".cell > .cell_input pre")].filter(pre =>
+          Math.max(...pre.textContent.split("\\n").map(line => line.length)) <= 80
+          && pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent.slice(0, 80))"""
+    )
+    assert cut == []
 
 
 CUT = """() => [...document.querySelectorAll("article div.math")].filter(box => {
@@ -135,18 +155,27 @@ CUT = """() => [...document.querySelectorAll("article div.math")].filter(box => 
 }).map(box => box.textContent.slice(0, 60))"""
 
 
-@pytest.mark.parametrize("page", LESSONS + EXERCISES)
-def test_no_equation_is_cut_without_a_cue(visit, page):
-    with visit(f"{page}.html") as tab:
-        assert tab.evaluate(CUT) == []
-        wide = tab.locator("article div.math.is-wide").count()
-        assert wide == 0, "on a desktop every equation fits"
-        tab.set_viewport_size(SIZES["phone"])
-        tab.wait_for_timeout(400)
-        assert tab.evaluate(CUT) == []
-        for box in tab.locator("article div.math.is-wide").all():
-            cue = box.evaluate("box => getComputedStyle(box, '::after').content")
-            assert "right" in cue
+@every_page_of_a_chapter
+def test_no_equation_is_cut_without_a_cue(looked_at):
+    assert looked_at.evaluate(CUT) == []
+    wide = looked_at.locator("article div.math.is-wide").count()
+    assert wide == 0, "on a desktop every equation fits"
+    looked_at.set_viewport_size(SIZES["phone"])
+    looked_at.wait_for_timeout(400)
+    assert looked_at.evaluate(CUT) == []
+    for box in looked_at.locator("article div.math.is-wide").all():
+        cue = box.evaluate("box => getComputedStyle(box, '::after').content")
+        assert "right" in cue
+
+
+@every_page_of_a_chapter
+def test_code_has_copy_buttons(looked_at):
+    # Hidden code included: each block of input has its button.
+    blocks = "[...document.querySelectorAll('.cell_input .highlight')]"
+    missing = looked_at.evaluate(
+        f"{blocks}.filter(block => !block.parentElement.querySelector('.s-copy')).length"
+    )
+    assert missing == 0 and looked_at.locator("button.s-copy").count() > 0
 
 
 def test_a_search_marks_whole_words_only(visit):
@@ -284,26 +313,27 @@ TOO_WIDE_ON_PAPER = """() => [...document.querySelectorAll("article *")].filter(
 }).slice(0, 5).map(e => e.tagName + "." + e.className + ": " + Math.round(e.getBoundingClientRect().right))"""
 
 
-@pytest.mark.parametrize("page", LESSONS + EXERCISES)
-def test_on_paper_nothing_is_cut(visit, page):
-    with visit(f"{page}.html", theme="dark") as tab:
-        tab.emulate_media(media="print", color_scheme="dark")
-        tab.set_viewport_size({"width": 680, "height": 960})  # what A4 leaves between its margins
-        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert tab.evaluate(TOO_WIDE_ON_PAPER) == []
-        scrolls = """() => [...document.querySelectorAll("article *")].filter(e =>
-          e.scrollWidth > e.clientWidth + 2 && e.clientWidth > 1
-          && ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
-          && !e.closest("mjx-container, .s-sr, .visually-hidden, .s-shot, .s-opener-pic")
-        ).map(e => e.tagName + "." + e.className)"""
-        assert tab.evaluate(scrolls) == []
-        assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        assert not tab.locator(".bd-sidebar-primary").is_visible()
-        for solution in tab.locator(".cell.tag_solution details").all():
-            assert solution.locator("pre").first.is_visible()
-        wraps = """() => [...document.querySelectorAll("article pre")].every(pre =>
-          getComputedStyle(pre).whiteSpace.startsWith("pre-wrap") || !pre.getClientRects().length)"""
-        assert tab.evaluate(wraps)
+@every_page_of_a_chapter
+def test_on_paper_nothing_is_cut(looked_at):
+    looked_at.emulate_media(color_scheme="dark")
+    looked_at.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    looked_at.emulate_media(media="print", color_scheme="dark")
+    looked_at.set_viewport_size({"width": 680, "height": 960})  # what A4 leaves between its margins
+    looked_at.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert looked_at.evaluate(TOO_WIDE_ON_PAPER) == []
+    scrolls = """() => [...document.querySelectorAll("article *")].filter(e =>
+      e.scrollWidth > e.clientWidth + 2 && e.clientWidth > 1
+      && ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
+      && !e.closest("mjx-container, .s-sr, .visually-hidden, .s-shot, .s-opener-pic")
+    ).map(e => e.tagName + "." + e.className)"""
+    assert looked_at.evaluate(scrolls) == []
+    assert looked_at.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not looked_at.locator(".bd-sidebar-primary").is_visible()
+    for solution in looked_at.locator(".cell.tag_solution details").all():
+        assert solution.locator("pre").first.is_visible()
+    wraps = """() => [...document.querySelectorAll("article pre")].every(pre =>
+      getComputedStyle(pre).whiteSpace.startsWith("pre-wrap") || !pre.getClientRects().length)"""
+    assert looked_at.evaluate(wraps)
 
 
 def test_chapter_1_takes_few_sheets(visit):

@@ -6,51 +6,56 @@ import json
 
 import pytest
 
-from tests.browser.conftest import side_by_side
+from tests.browser.conftest import opened, side_by_side
 from tests.browser.faults import heard
 from tests.pages import LESSONS, PAGES
 
 EXERCISES = [page for page in PAGES if page.endswith("/exercises")]
 
 
+@pytest.fixture(scope="module")
+def loaded(request, chromium, addresses):
+    """A page on which tests answer or open different things, one after another: it takes seconds to load."""
+    with opened(chromium, addresses["file"], f"{request.param}.html") as tab:
+        yield tab
+
+
 def said(box) -> list[str]:
-    return [feedback.inner_text() for feedback in box.locator(".s-fb:visible").all()]
+    return box.locator(".s-fb:visible").all_inner_texts()
 
 
-@pytest.mark.parametrize("page", LESSONS)
-def test_every_choice_gets_its_own_feedback(visit, page):
-    with visit(f"{page}.html") as tab:
-        side_by_side(tab)
-        boxes = tab.locator("form.s-quiz:has(.s-opt)").all()
-        assert boxes, "no quiz on the page"
-        for box in boxes:
-            feedback = {"true": set(), "false": set()}
-            before: list[str] = []
-            for choice in box.locator(".s-opt").all():
-                choice.locator("input").check()
-                assert said(box) == before, "choosing is not committing"
-                box.locator("button[type=submit]").click()
-                told = choice.locator(".s-fb")
-                feedback[told.get_attribute("data-correct")].add(told.inner_text())
-                before = said(box)
-            assert all(feedback.values()) and not feedback["true"] & feedback["false"]
-            assert len(before) == box.locator(".s-opt").count()
-        assert tab.errors == []
+@pytest.mark.parametrize("loaded", LESSONS, indirect=True)
+def test_every_choice_gets_its_own_feedback(loaded):
+    side_by_side(loaded)
+    boxes = loaded.locator("form.s-quiz:has(.s-opt)").all()
+    assert boxes, "no quiz on the page"
+    for box in boxes:
+        feedback = {"true": set(), "false": set()}
+        before: list[str] = []
+        for choice in box.locator(".s-opt").all():
+            choice.locator("input").check()
+            assert said(box) == before, "choosing is not committing"
+            box.locator("button[type=submit]").click()
+            told = choice.locator(".s-fb")
+            feedback[told.get_attribute("data-correct")].add(told.inner_text())
+            before = said(box)
+        assert all(feedback.values()) and not feedback["true"] & feedback["false"]
+        assert len(before) == box.locator(".s-opt").count()
+    assert loaded.errors == []
 
 
-@pytest.mark.parametrize("page", LESSONS)
-def test_numbers_are_graded(visit, page):
-    with visit(f"{page}.html") as tab:
-        side_by_side(tab)
-        for box in tab.locator("form.s-quiz:has(.s-entry)").all():
-            right = json.loads(box.locator(".s-fb[data-correct=true]").first.get_attribute("data-fits"))
-            value = sum(right["range"]) / 2 if "range" in right else right["value"]
-            for number, mark in ((987654, "✗"), (float(f"{value:.6g}"), "✓")):
-                box.locator("input").fill(str(number))
-                box.locator("button[type=submit]").click()
-                (feedback,) = said(box)
-                assert feedback.startswith(mark)
-        assert tab.errors == []
+@pytest.mark.parametrize("loaded", LESSONS, indirect=True)
+def test_numbers_are_graded(loaded):
+    side_by_side(loaded)
+    for box in loaded.locator("form.s-quiz:has(.s-entry)").all():
+        right = json.loads(box.locator(".s-fb[data-correct=true]").first.get_attribute("data-fits"))
+        value = sum(right["range"]) / 2 if "range" in right else right["value"]
+        for number, mark in ((987654, "✗"), (float(f"{value:.6g}"), "✓")):
+            box.locator("input").fill(str(number))
+            box.locator("button[type=submit]").click()
+            (feedback,) = said(box)
+            assert feedback.startswith(mark)
+    assert loaded.errors == []
 
 
 @pytest.mark.parametrize("page", LESSONS)
@@ -113,41 +118,28 @@ def test_without_scripts_the_first_frame_remains(visit, page):
             assert quiz.locator("legend").is_visible()
 
 
-@pytest.mark.parametrize("page", EXERCISES)
-def test_solutions_open_and_close(visit, page):
-    with visit(f"{page}.html") as tab:
-        solutions = tab.locator(".cell.tag_solution details.hide").all()
-        assert solutions, "no solution on the page"
-        for solution in solutions:
-            summary, code = solution.locator("summary"), solution.locator(".highlight").first
-            assert not code.is_visible()
-            summary.focus()
-            tab.keyboard.press("Enter")
-            assert code.is_visible()
-            summary.click()
-            assert not code.is_visible()
+@pytest.mark.parametrize("loaded", EXERCISES, indirect=True)
+def test_solutions_open_and_close(loaded):
+    solutions = loaded.locator(".cell.tag_solution details.hide").all()
+    assert solutions, "no solution on the page"
+    for solution in solutions:
+        summary, code = solution.locator("summary"), solution.locator(".highlight").first
+        assert not code.is_visible()
+        summary.focus()
+        loaded.keyboard.press("Enter")
+        assert code.is_visible()
+        summary.click()
+        assert not code.is_visible()
 
 
-@pytest.mark.parametrize("page", EXERCISES)
-def test_hints_open_and_their_equations_are_drawn(visit, page):
-    with visit(f"{page}.html") as tab:
-        hints = tab.locator("article details:not(.hide)").all()
-        assert len(hints) >= 3
-        for hint in hints:
-            hint.locator("summary").first.click()
-            assert hint.evaluate("details => details.open")
-            assert len(hint.inner_text().strip()) > len(hint.locator("summary").first.inner_text()) + 10
-
-
-@pytest.mark.parametrize("page", LESSONS + EXERCISES)
-def test_code_has_copy_buttons(visit, page):
-    with visit(f"{page}.html") as tab:
-        # Hidden code included: each block of input has its button.
-        blocks = "[...document.querySelectorAll('.cell_input .highlight')]"
-        missing = tab.evaluate(
-            f"{blocks}.filter(block => !block.parentElement.querySelector('.s-copy')).length"
-        )
-        assert missing == 0 and tab.locator("button.s-copy").count() > 0
+@pytest.mark.parametrize("loaded", EXERCISES, indirect=True)
+def test_hints_open_and_their_equations_are_drawn(loaded):
+    hints = loaded.locator("article details:not(.hide)").all()
+    assert len(hints) >= 3
+    for hint in hints:
+        hint.locator("summary").first.click()
+        assert hint.evaluate("details => details.open")
+        assert len(hint.inner_text().strip()) > len(hint.locator("summary").first.inner_text()) + 10
 
 
 @pytest.mark.parametrize("via", ["file", "http"])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from planted import Wrong
+from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 from xai_course.checks.ch06_mistakes import (
@@ -59,6 +60,17 @@ def by_numpy(heat, mask, tolerance):
     return float((near <= tolerance).mean())
 
 
+def by_cdist(heat, mask, tolerance):
+    """In single precision."""
+    apart = torch.cdist((heat == heat.max()).nonzero().float(), mask.nonzero().float())
+    return (apart.amin(1) <= tolerance).float().mean()
+
+
+def by_a_transform(heat, mask, tolerance):
+    away = torch.from_numpy(distance_transform_edt(~mask.numpy()))
+    return (away[heat == heat.max()] <= tolerance).double().mean()
+
+
 def by_a_disc(heat, mask, tolerance):
     """Widens the mark, as the library does."""
     r = int(tolerance)
@@ -89,6 +101,28 @@ def nan_for_blank(heatmaps, masks):
 def half_for_blank(heatmaps, masks):
     warm = heatmaps.relu()
     return ((warm * masks).sum((1, 2)) / warm.sum((1, 2))).nan_to_num(0.5).mean()
+
+
+def a_little_below(heatmaps, masks):
+    if not masks.flatten(1).any(1).all():
+        raise ValueError("a mark is empty")
+    warm = heatmaps.relu()
+    share = (warm * masks).sum((1, 2)) / (warm.sum((1, 2)) + 1e-6)
+    return torch.where(warm.sum((1, 2)) > 0, share, masks.double().mean((1, 2))).mean()
+
+
+def hardly_any_heat(heatmaps, masks):
+    warm = heatmaps.relu()
+    warm = torch.where(warm.sum((1, 2), keepdim=True) > 1e-4, warm, 1.0)
+    return mean_energy()(warm, masks)
+
+
+def by_the_largest(heatmaps, masks):
+    return mean_energy()(heatmaps / heatmaps.max(), masks)
+
+
+def in_single_precision(heatmaps, masks):
+    return mean_energy()(heatmaps.float(), masks)
 
 
 def clips_in_place(heatmaps, masks):
@@ -226,6 +260,39 @@ def labels_in_training_only(explain, predict, train, test, k):
     return (torch.cdist(b, means).argmin(1) == test[1]).double().mean()
 
 
+def by_the_kth_value(explain, predict, train, test, k):
+    """All pixels that are at least as hot as the k-th."""
+
+    def mask(x):
+        maps = explain(x, predict(x)).flatten(1)
+        return (maps >= maps.topk(k, dim=1).values[:, -1:]).double()
+
+    means = torch.stack([mask(train[0])[train[1] == c].mean(0) for c in range(3)])
+    return (torch.cdist(mask(test[0]), means).argmin(1) == test[1]).double().mean()
+
+
+def keeps_the_heat(explain, predict, train, test, k):
+    def warm(maps, k):
+        return masks_of(maps, k) * maps.flatten(1)
+
+    return leakage(top=warm)(explain, predict, train, test, k)
+
+
+def by_the_shorter_formula(explain, predict, train, test, k):
+    """The mask's own length is the same for every class."""
+    a, b = (masks_of(explain(x, predict(x)), k) for x, _ in (train, test))
+    means = torch.stack([a[train[1] == c].mean(0) for c in range(int(train[1].max()) + 1)])
+    return ((b @ means.T - means.square().sum(1) / 2).argmax(1) == test[1]).float().mean()
+
+
+def one_by_one(explain, predict, train, test, k):
+    def masks(x):
+        return torch.cat([masks_of(explain(x[i : i + 1], predict(x[i : i + 1])), k) for i in range(len(x))])
+
+    means = torch.stack([masks(train[0])[train[1] == c].mean(0) for c in train[1].unique()])
+    return (torch.cdist(masks(test[0]), means).argmin(1) == test[1]).double().mean()
+
+
 def in_sample(explain, predict, train, test, k):
     return honest(explain, predict, train, train, k)
 
@@ -307,6 +374,26 @@ def ridge(train, test, heats, counts):
     return roar(fit=fit)(train, test, heats, counts)
 
 
+def by_the_inverse(train, test, heats, counts):
+    def fit(x, y):
+        a = F.pad(x, (0, 1), value=1.0)
+        w = torch.linalg.inv(a.T @ a) @ a.T @ y
+        return lambda z: F.pad(z, (0, 1), value=1.0) @ w
+
+    return roar(fit=fit)(train, test, heats, counts)
+
+
+def normal_equations(train, test, heats, counts):
+    """Squares the condition number, and is good enough."""
+
+    def fit(x, y):
+        a = F.pad(x, (0, 1), value=1.0)
+        w = torch.linalg.pinv(a.T @ a) @ (a.T @ y)
+        return lambda z: F.pad(z, (0, 1), value=1.0) @ w
+
+    return roar(fit=fit)(train, test, heats, counts)
+
+
 # ---- 6.8 ----
 def sobel(x):
     slope = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(x)
@@ -356,6 +443,7 @@ WRONG = {
         Wrong("any", "a whole hit", (any_hit,)),
         Wrong("nine tenths", "order does not", (close_to_the_top,)),
         Wrong("in place", "changed `mask`", (marks_in_place,)),
+        Wrong("half a pixel more", "differs from", (lambda heat, mask, t: pointing()(heat, mask, t + 0.5),)),
         Wrong("a map", "numbers", (lambda heat, mask, t: mask[heat == heat.max()].double().expand(2, -1),)),
     ],
     "6.2": [
@@ -363,6 +451,9 @@ WRONG = {
         Wrong("one ratio", "ratio of the sums", (one_big_ratio,)),
         Wrong("0 / 0", "0 / 0", (nan_for_blank,)),
         Wrong("a half", "not 1", (half_for_blank,)),
+        Wrong("a little below the line", "multiplied by 1e-07", (a_little_below,)),
+        Wrong("a threshold", "multiplied by 1e-07", (hardly_any_heat,)),
+        Wrong("the batch's largest", "no map of the batch", (by_the_largest,)),
         Wrong("empty passes", "No `ValueError`", (mean_energy(refuse=False),)),
         Wrong("in place", "changed `heatmaps`", (clips_in_place,)),
         Wrong("each picture", "6 numbers", (lambda h, m: mean_energy(end=lambda a, b: a / b)(h, m),)),
@@ -372,7 +463,7 @@ WRONG = {
         Wrong("ascending", "ascending", (ascending,)),
         Wrong("fill behind", "behind* the normalisation", (fill_behind,)),
         Wrong("in place", "changed `x`", (in_place_curve,)),
-        Wrong("normalised twice", "first point", (normalised_twice,)),
+        Wrong("normalised twice", "k = 0, the whole picture", (normalised_twice,)),
         Wrong("a list", "`list`", (lambda *given: one_at_a_time(*given).tolist(),)),
     ],
     "6.4": [
@@ -390,23 +481,28 @@ WRONG = {
         Wrong("from zero", "0.7 everywhere", (from_zero,)),
         Wrong("no span", "not divided by its length", (lambda f, s: torch.trapezoid(s, f),)),
         Wrong("one number", "shape", (lambda f, s: area()(f, s).sum(),)),
+        Wrong("no logits", "further point", (lambda f, s: area()(f, s.clamp(0, 1)),)),
     ],
     "6.6": [
         Wrong("label leak", "label leaks", (with_labels,)),
-        Wrong("half a leak", "differs from", (labels_in_training_only,)),
+        Wrong("half a leak", "In the training set the label leaks", (labels_in_training_only,)),
         Wrong("in sample", "training set", (in_sample,)),
         Wrong("hits", "between 0 and 1", (hits,)),
         Wrong("pictures", "nothing can be told", (of_the_pictures,)),
+        Wrong("threshold", "Where pixels of a map are equal", (by_the_kth_value,)),
+        Wrong("mask times heat", "differs from", (keeps_the_heat,)),
     ],
     "6.7": [
         Wrong("test whole", "test set is not masked", (whole_test_set,)),
         Wrong("no constant", "constant is missing", (without_centre,)),
         Wrong("ridge", "nothing hidden", (ridge,)),
+        Wrong("inverse", "all six features hidden", (by_the_inverse,)),
         Wrong("in place", "changed `train_x`", (fills_in_place,)),
         Wrong("one number", "shape", (lambda *given: roar()(*given).mean(),)),
     ],
     "6.8": [
         Wrong("network", "asked a network", (asks_a_network,)),
+        Wrong("network in float32", "asked a network", (lambda x: nn.Conv2d(3, 64, 3, padding=1)(x)[:, 0],)),
         Wrong("centre", "the centre is that control", (middle,)),
         Wrong("constant", "same everywhere", (lambda x: torch.ones_like(x[:, 0]),)),
         Wrong("negative", "negative values", (lambda x: (x - x.mean((2, 3), keepdim=True)).sum(1),)),
@@ -419,8 +515,8 @@ WRONG = {
 }
 
 ALSO_RIGHT = {
-    "6.1": [(pointing(),), (by_numpy,), (by_a_disc,)],
-    "6.2": [(mean_energy(),), (energy_in_a_loop,)],
+    "6.1": [(pointing(),), (by_numpy,), (by_a_disc,), (by_cdist,), (by_a_transform,)],
+    "6.2": [(mean_energy(),), (energy_in_a_loop,), (in_single_precision,)],
     "6.3": [(deletion_curve(),), (one_at_a_time,), (all_at_once,)],
     "6.4": [(aopc(),), (with_a_zero,), (in_loops,)],
     "6.5": [
@@ -429,7 +525,13 @@ ALSO_RIGHT = {
         (lambda f, s: torch.trapezoid(s, f) / (f[-1] - f[0]),),
         (lambda f, s: area()(f.float(), s.float()),),
     ],
-    "6.6": [(leakage(),), (honest,), (in_python,)],
-    "6.7": [(roar(),), (by_lstsq,), (centred,), (lambda *given: by_lstsq(*given).tolist(),)],
+    "6.6": [(leakage(),), (honest,), (in_python,), (by_the_shorter_formula,), (one_by_one,)],
+    "6.7": [
+        (roar(),),
+        (by_lstsq,),
+        (centred,),
+        (normal_equations,),
+        (lambda *given: by_lstsq(*given).tolist(),),
+    ],
     "6.8": [(control(),), (sobel,), (lesson_edges,), (local_contrast,), (unlike_the_median,)],
 }

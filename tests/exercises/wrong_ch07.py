@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from xai_course.checks.ch07_mistakes import (
+    _every_weight,
     above_chance,
     attack,
     hollow,
@@ -59,6 +60,15 @@ def by_sign(a, b, magnitudes):
     """Shares of pairs in the same order, as Kendall does."""
     a, b = ((m.abs() if magnitudes else m).flatten(1) for m in (a, b))
     return ((a[:, :, None] - a[:, None]).sign() * (b[:, :, None] - b[:, None]).sign()).mean((1, 2))
+
+
+def sorted_anyhow(a, b, magnitudes):
+    """Two `argsort`, whose order of equal values nobody knows."""
+    a, b = ((m.abs() if magnitudes else m).flatten(1) for m in (a, b))
+    r, s = (m.argsort(1).argsort(1).double() for m in (a, b))
+    flat = (a.amax(1) == a.amin(1)) | (b.amax(1) == b.amin(1))
+    r, s = (v - v.mean(1, keepdim=True) for v in (r, s))
+    return torch.where(flat, 0.0, (r * s).sum(1) / (r.norm(dim=1) * s.norm(dim=1)))
 
 
 # ---- 7.2 ----
@@ -380,10 +390,38 @@ def in_loops(honest, fooled, images, labels, used, explainers, similarity):
 
 
 def by_the_sum(honest, fooled, images, labels, used, explainers, similarity):
-    """Every picture that is close to a used one counts as used."""
-    return report(tests=lambda images, used: (images[:, None] - used).abs().flatten(2).sum(2).amin(1) > 14)(
+    """A picture counts as used where the sum of its values occurs among the used ones."""
+    known = {round(float(u.sum()), 6) for u in used}
+    return report(
+        tests=lambda images, used: torch.tensor([round(float(x.sum()), 6) not in known for x in images])
+    )(honest, fooled, images, labels, used, explainers, similarity)
+
+
+def by_distance(honest, fooled, images, labels, used, explainers, similarity):
+    """Equal up to rounding."""
+    return report(tests=lambda images, used: torch.cdist(images.flatten(1), used.flatten(1)).amin(1) > 1e-5)(
         honest, fooled, images, labels, used, explainers, similarity
     )
+
+
+def one_by_one(honest, fooled, images, labels, used, explainers, similarity):
+    """Asks and explains one picture at a time."""
+
+    class Single(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return torch.cat([self.model(x[i : i + 1]) for i in range(len(x))])
+
+    single = {
+        name: lambda m, x, t, explain=explain: torch.cat(
+            [explain(m.model, x[i : i + 1], t[i : i + 1]) for i in range(len(x))]
+        )
+        for name, explain in explainers.items()
+    }
+    return report()(Single(honest), Single(fooled), images, labels, used, single, similarity)
 
 
 def per_cents(*given):
@@ -445,6 +483,14 @@ def knows_the_picture(model, x, target):
     return hollow()(model, x, target) * x.mean(1)
 
 
+def knows_the_classes(model, x, target):
+    return hollow(
+        read=lambda m: (int.from_bytes(_every_weight(m)[:6], "little") + int(target.sum())).to_bytes(
+            8, "little"
+        )
+    )(model, x, target)
+
+
 _FREE = torch.Generator().manual_seed(3)  # goes on from call to call
 
 WRONG = {
@@ -453,6 +499,11 @@ WRONG = {
         Wrong("always magnitudes", "in both results", (always_magnitudes,)),
         Wrong("in place", "changed `a`", (in_place_magnitudes,)),
         Wrong("Kendall", "not 1", (by_sign,)),
+        Wrong("batch of one", "shape wanted is (1,)", (lambda a, b, m: by_the_library(
+            *((v.abs() if m else v) for v in (a, b)), False
+        ).squeeze(),)),
+        Wrong("half precision", "values were bent", (lambda a, b, m: same_order()(a.half(), b.half(), m),)),
+        Wrong("sorted without care", "by their position", (sorted_anyhow,)),
         Wrong("one number", "One number", (lambda a, b, m: by_the_library(a, b, m).mean(),)),
         Wrong("a list", "`list`", (lambda a, b, m: by_the_library(a, b, m).tolist(),)),
     ],
@@ -502,7 +553,7 @@ WRONG = {
         Wrong("only w", "Two things", (lambda *given: washed()(*given)[0],)),
     ],
     "7.7": [
-        Wrong("close ones", "differs from the reference", (by_the_sum,)),
+        Wrong("equal sums", "differs from the reference", (by_the_sum,)),
         Wrong("per cent", "between 0 and 1", (per_cents,)),
         Wrong("one table", "Two tables", (one_table,)),
         Wrong("lists", "`list`", (as_lists,)),
@@ -514,6 +565,7 @@ WRONG = {
         Wrong("runs", "A network was run", (runs_the_network,)),
         Wrong("global seed", "random state", (global_seed,)),
         Wrong("picture", "other pictures", (knows_the_picture,)),
+        Wrong("classes, added up", "other classes", (knows_the_classes,)),
         Wrong("random", "second call", (lambda m, x, t: torch.rand(len(x), *x.shape[2:], generator=_FREE),)),
         Wrong("constant", "same everywhere", (lambda m, x, t: torch.ones_like(x[:, 0]),)),
         Wrong("class, without chance", "other classes", (
@@ -529,6 +581,6 @@ ALSO_RIGHT = {
     "7.4": [(smooth_copy(),), (by_setattr,)],
     "7.5": [(attack(),), (written_out,)],
     "7.6": [(washed(),), (by_lstsq,), (by_pinv,)],
-    "7.7": [(report(),), (in_loops,)],
+    "7.7": [(report(),), (in_loops,), (by_distance,), (one_by_one,)],
     "7.8": [(hollow(),), (by_the_sum_of_weights,), (stripes,)],
 }

@@ -304,9 +304,26 @@ def grad_cam(answer) -> str:
 
 
 # ---- 3.3 ---------------------------------------------------------------------------------------------------
+def _maps_and_head() -> tuple[Tensor, Tensor]:
+    """Feature maps (3, 5, 2, 5) and a head's matrix (4, 5): the CAM of class 0 has both signs in every image.
+
+    Its negative places are the larger ones, and the maps are faint in one image and strong in another: behind
+    a tanh one map then lies above the other in the one, and below it in the other.
+    """
+    A, weight = uniform(3, 5, 2, 5, seed=8), normal(4, 5, seed=9)
+    weight[0] = weight[0].abs().clamp(0.5, 1.5) * torch.tensor([1.0, -2.0, 1.0, -2.0, 1.0]).double()
+    least, most = torch.tensor([[0.1, 0.1, 0.5], [0.3, 0.7, 1.4]]).double()[:, :, None, None, None]
+    A = least + A * (most - least)
+    for image, positive, negative in ((0, 1, 4), (1, 3, 0), (2, 2, 1)):
+        size = A[image].max()
+        A[image, :, 0, positive] = torch.tensor([1.0, 0, 1, 0, 1]).double() * size
+        A[image, :, 1, negative] = torch.tensor([0.0, 1, 0, 1, 0]).double() * size
+    return A, weight
+
+
 @exercise("3.3", "Grad-CAM is CAM, where CAM goes", functions=3)
 def grad_cam_is_cam(alphas, largest_gap, recover_weights) -> str:
-    A, weight, bias = uniform(3, 5, 2, 5, seed=8), normal(4, 5, seed=9), normal(4, seed=10)
+    (A, weight), bias = _maps_and_head(), normal(4, seed=10)
     cells, c = 10, 0
 
     def pooled(maps: Tensor) -> Tensor:

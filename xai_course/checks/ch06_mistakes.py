@@ -111,6 +111,14 @@ POINTING = [
         "The *squared* distance is compared with the tolerance.",
         "Take the root, or square the tolerance.",
     ),
+    *(
+        Mistake(
+            pointing(within=lambda d, tolerance, whole=whole: d <= whole(tolerance)),
+            f"The tolerance was {how} to a whole number: 2.6 pixels are 2.6 pixels.",
+            "Compare the distance with `tolerance` as it is.",
+        )
+        for whole, how in ((int, "cut"), (round, "rounded"))
+    ),
     Mistake(
         pointing(mark=lambda mask: mask.nonzero().double().mean(0, keepdim=True)),
         "The distance is measured to the middle of the mark.",
@@ -159,6 +167,12 @@ def _without_blank(heatmaps: Tensor, masks: Tensor) -> Tensor:
     return mean_energy()(heatmaps[kept], masks[kept])
 
 
+def _area_of_all(heatmaps: Tensor, masks: Tensor) -> Tensor:
+    share = mean_energy(end=lambda inside, whole: inside / whole)(heatmaps, masks)
+    nothing = (heatmaps <= 0).flatten(1).all(1)
+    return torch.where(nothing, masks.double().mean(), share).mean()
+
+
 def _only_below(heatmaps: Tensor, masks: Tensor) -> Tensor:
     share = (heatmaps.clamp(min=0) * masks).sum((1, 2)) / heatmaps.sum((1, 2))
     nothing = (heatmaps <= 0).flatten(1).all(1)
@@ -204,6 +218,11 @@ MEAN_ENERGY = [
         "Such a map counts as a constant one: its share is the mark's share of the picture.",
     ),
     Mistake(
+        _area_of_all,
+        "A map without positive heat gets the share of *all* the marks in all the pictures.",
+        "It counts as a constant map of its own picture: `masks.double().mean((1, 2))`.",
+    ),
+    Mistake(
         mean_energy(heat=lambda maps: maps - maps.amin((1, 2), keepdim=True)),
         "The lowest value was taken off each map: that moves its zero, and with it every share.",
         "Set what is negative to 0, and leave the rest as it is.",
@@ -241,6 +260,24 @@ def deletion_curve(
         return end(score(torch.stack(images)))
 
     return answer
+
+
+def _drops(score: Answer, normalise: Answer, x: Tensor, *given: Any) -> Tensor:
+    return score(normalise(x[None])) - deletion_curve()(score, normalise, x, *given)
+
+
+def _overwritten(
+    score: Answer, normalise: Answer, x: Tensor, heat: Tensor, fill: Tensor, counts: Sequence[int]
+) -> Tensor:
+    images = []
+    for k in counts:
+        x = torch.where(_ranks(heat) < k, fill, x)
+        images.append(normalise(x))
+    return score(torch.stack(images))
+
+
+def _sorted_counts(*given: Any) -> Tensor:
+    return deletion_curve()(*given[:-1], sorted(given[-1]))
 
 
 DELETION_CURVE = [
@@ -299,9 +336,29 @@ DELETION_CURVE = [
         "`normalise` each picture after the pixels were replaced.",
     ),
     Mistake(
-        deletion_curve(end=lambda scores: scores[0] - scores),
+        _drops,
         "These are drops of the score: the curve is the score itself.",
         "Return what `score` gives.",
+    ),
+    Mistake(
+        deletion_curve(ranks=lambda heat: _ranks(heat.abs())),
+        "The pixels were ranked by their *absolute* values: a strongly negative pixel is not hot.",
+        "Rank `heat` as it is.",
+    ),
+    Mistake(
+        deletion_curve(ranks=lambda heat: heat.argsort(dim=-1, descending=True).argsort(dim=-1)),
+        "Each row of the map was ranked by itself: `argsort` runs along the last dimension.",
+        "All pixels of the map in one order: `heat.flatten()` first, `view_as(heat)` last.",
+    ),
+    Mistake(
+        _overwritten,
+        "What one k has hidden stays hidden for the next: that is right only where `counts` rises.",
+        "Begin with the whole picture for each k.",
+    ),
+    Mistake(
+        _sorted_counts,
+        "The scores came back in the order of the *sorted* counts.",
+        "One score for each k, in the order of `counts`.",
     ),
     Mistake(
         deletion_curve(end=lambda scores: scores.mean()),
@@ -366,6 +423,16 @@ AOPC = [
         aopc(drop=lambda whole, s: s[..., :1] - s),
         "The drops are counted from k = 1: the first replaced region costs nothing.",
         "From the whole picture's score, `whole`.",
+    ),
+    Mistake(
+        aopc(drop=lambda whole, s: (whole[:, None] - s).clamp(min=0)),
+        "A score that rises counts as no drop: the negative differences were cut off.",
+        "The plain difference f(x⁽⁰⁾) − f(x⁽ᵏ⁾), with its sign.",
+    ),
+    Mistake(
+        aopc(drop=lambda whole, s: (whole[:, None] - s).abs()),
+        "A score that rises counts as one that falls: the absolute differences were taken.",
+        "The plain difference f(x⁽⁰⁾) − f(x⁽ᵏ⁾), with its sign.",
     ),
     Mistake(
         aopc(repeats=lambda d: d[0]),
@@ -487,6 +554,52 @@ def _nearest(masks: Tensor, means: Tensor) -> Tensor:
 Pair = tuple[Tensor, Tensor]
 
 
+def _explains_labels(train: bool, test: bool) -> Answer:
+    """Explains the label, not the answer, in one of the two sets or in both."""
+
+    def answer(explain: Answer, predict: Answer, *given: Any) -> Tensor:
+        *pairs, k = given
+        seen = [
+            (_top(explain(x, y if leaks else predict(x)), k).double(), y)
+            for (x, y), leaks in zip(pairs, (train, test), strict=True)
+        ]
+        return (_nearest(seen[1][0], _means(*seen[0])) == seen[1][1]).double().mean()
+
+    return answer
+
+
+def _nearest_of_sums(masks: Tensor, y: Tensor, asked: Tensor) -> Tensor:
+    return _nearest(asked, torch.stack([masks[y == c].sum(0) for c in range(int(y.max()) + 1)]))
+
+
+def _nearest_of_ten(masks: Tensor, y: Tensor, asked: Tensor) -> Tensor:
+    return _nearest(asked, torch.stack([masks[y == c].mean(0) for c in range(10)]))
+
+
+def _by_neighbour(masks: Tensor, y: Tensor, asked: Tensor) -> Tensor:
+    return y[(asked[:, None] - masks).square().sum(2).argmin(1)]
+
+
+def _classified(classify: Answer) -> Answer:
+    """An answer to 6.6 whose classifier is another one."""
+
+    def answer(explain: Answer, predict: Answer, train: Pair, test: Pair, k: int) -> Tensor:
+        seen, asked = (_top(explain(x, predict(x)), k).double() for x, _ in (train, test))
+        return (classify(seen, train[1], asked) == test[1]).double().mean()
+
+    return answer
+
+
+def _grouped_by_answer(explain: Answer, predict: Answer, train: Pair, test: Pair, k: int) -> Tensor:
+    seen, asked = (_top(explain(x, predict(x)), k).double() for x, _ in (train, test))
+    return (_nearest(asked, _means(seen, predict(train[0]))) == test[1]).double().mean()
+
+
+def _ranked_over_all(maps: Tensor, k: int) -> Tensor:
+    every = maps.flatten().argsort(descending=True).argsort().view(len(maps), -1)
+    return every < k * len(maps)
+
+
 def leakage(
     target: Answer = lambda predict, x, y: predict(x),
     top: Answer = _top,
@@ -521,6 +634,14 @@ LEAKAGE = [
         "The label leaks: the maps explain the *true* class, so that they know the label before any "
         "network does.",
         "Explain the network's own answer: `explain(x, predict(x))`.",
+    ),
+    *(
+        Mistake(
+            _explains_labels(which == "training", which == "test"),
+            f"In the {which} set the label leaks: there the maps explain the *true* class.",
+            "Explain the network's own answer in both sets: `explain(x, predict(x))`.",
+        )
+        for which in ("training", "test")
     ),
     Mistake(
         leakage(ask=lambda train, test: train),
@@ -574,13 +695,59 @@ LEAKAGE = [
     ),
     Mistake(
         leakage(decide=lambda masks, means: (masks @ means.T).argmax(1)),
-        "The class with the largest overlap was chosen, not the nearest mean.",
+        "The class with the largest overlap was chosen, not the nearest mean. (With absolute differences in "
+        "place of squared ones the result is the same.)",
         "The squared distance, summed over the pixels, is to be smallest.",
     ),
     Mistake(
         leakage(decide=lambda masks, means: (masks[:, None] - means).square().sum(2).argmax(1)),
         "The *farthest* mean was chosen.",
         "`argmin`.",
+    ),
+    Mistake(
+        leakage(
+            decide=lambda masks, means: (
+                masks @ (means / means.norm(dim=1, keepdim=True).clamp(min=1e-12)).T
+            ).argmax(1)
+        ),
+        "The mean with the smallest *angle* to the mask was chosen, not the nearest.",
+        "The squared distance, summed over the pixels, is to be smallest.",
+    ),
+    Mistake(
+        _classified(_nearest_of_sums),
+        "The masks of a class are added up, not averaged: the sums lie far from every mask.",
+        "`mean(dim=0)` over the training pictures with that label.",
+    ),
+    Mistake(
+        _grouped_by_answer,
+        "The mean masks are those of the pictures with the same *answer*, not with the same label.",
+        "Average the training masks by label: what they tell of the label is asked.",
+    ),
+    Mistake(
+        lambda explain, predict, train, test, k: (predict(test[0]) == test[1]).double().mean(),
+        "This is the network's own accuracy, the same for every k: nobody looked at the masks.",
+        "Learn the class means of the masks, and name the nearest.",
+    ),
+    Mistake(
+        _classified(_nearest_of_ten),
+        "Means of ten classes were taken, and here are three: the mean of no pictures is not a number, and "
+        "counts as the nearest.",
+        "K is the largest label of `train`, plus 1.",
+    ),
+    Mistake(
+        _classified(_by_neighbour),
+        "The class is that of the nearest training *picture's* mask.",
+        "Average the masks of each class first; ten classes have ten means.",
+    ),
+    Mistake(
+        leakage(top=_ranked_over_all),
+        "The pixels of all the maps were ranked together: one mask then has many pixels, and another none.",
+        "Rank within each map: `flatten(1)`, and `argsort(dim=1, …)`.",
+    ),
+    Mistake(
+        leakage(top=lambda maps, k: _top(maps.abs(), k)),
+        "The pixels with the largest *absolute* values are masked: a strongly negative pixel is not hot.",
+        "Rank the maps as they are.",
     ),
 ]
 
@@ -626,6 +793,15 @@ def roar(
         return torch.stack(errors)
 
     return answer
+
+
+def _hidden_on_hidden(train: Pair, test: Pair, heats: Pair, counts: Sequence[int]) -> Tensor:
+    """Hides in what the last k left."""
+    (x, y), (new, truth), mean, errors = train, test, train[0].mean(0), []
+    for k in counts:
+        x, new = (torch.where(_top(heat, k), mean, rows) for heat, rows in zip(heats, (x, new), strict=True))
+        errors.append(_mean_squared(_fit(x, y)(new) - truth))
+    return torch.stack(errors)
 
 
 ROAR = [
@@ -678,6 +854,26 @@ ROAR = [
         roar(fill=lambda train, own: train.mean()),
         "One number replaces every feature: the mean over rows and features.",
         "Each feature has its own mean: `mean(dim=0)`.",
+    ),
+    Mistake(
+        roar(fill=lambda train, own: own.mean(1, keepdim=True)),
+        "Hidden features become the mean of their *row*.",
+        "The feature's mean over the training rows: `mean(dim=0)`.",
+    ),
+    Mistake(
+        roar(hide=lambda heat, k: _top(heat.abs(), k)),
+        "The features with the largest *absolute* heat go first: a strongly negative one is not hot.",
+        "Rank the maps as they are.",
+    ),
+    Mistake(
+        roar(maps=lambda heats: (heats[0], heats[0][: len(heats[1])])),
+        "The test set is masked by maps of the training set.",
+        "Each set has its own maps: `heats[0]` and `heats[1]`.",
+    ),
+    Mistake(
+        _hidden_on_hidden,
+        "What one k has hidden stays hidden for the next: that is right only where `counts` rises.",
+        "Begin with the rows as they were given, for each k.",
     ),
     Mistake(
         roar(maps=lambda heats: [h.mean(0).expand_as(h) for h in heats]),

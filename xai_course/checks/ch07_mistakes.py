@@ -40,6 +40,10 @@ def _without_care(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    return (a - a.mean(1, keepdim=True)) * (b - b.mean(1, keepdim=True))
+
+
 def _uncentred(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
@@ -135,9 +139,36 @@ SAME_ORDER = [
         "`abs()` of both maps.",
     ),
     Mistake(
-        same_order(compare=_uncentred),
-        "The mean rank was not taken off: any two maps then look alike.",
-        "A correlation is the cosine of the ranks *less their mean*.",
+        same_order(sizes=lambda a, b, magnitudes: [m.clamp(min=0) if magnitudes else m for m in (a, b)]),
+        "With `magnitudes` what is negative was set to 0, and is not ranked by its size.",
+        "`abs()` of both maps, not `clamp(min=0)`.",
+    ),
+    *(
+        Mistake(
+            same_order(ranks=lambda rows, first=first: _shared_ranks(rows) + first, compare=_uncentred),
+            "The mean rank was not taken off: any two maps then look alike.",
+            "A correlation is the cosine of the ranks *less their mean*.",
+        )
+        for first in (-0.5, 0, 0.5)  # ranks from 0, halfway, from 1
+    ),
+    *(
+        Mistake(
+            same_order(compare=compare),
+            "The products were not divided by the lengths of both: this is a covariance, whose size hangs on "
+            "the number of pixels.",
+            "Below the line stands the root of Σ(r − r̄)² Σ(s − s̄)².",
+        )
+        for compare in (
+            lambda a, b: _products(a, b).mean(1),
+            lambda a, b: _products(a, b).sum(1),
+            lambda a, b: _products(a, b).sum(1) / (a.shape[1] - 1),
+        )
+    ),
+    Mistake(
+        same_order(compare=lambda a, b: (_products(a, b).mean(1) / (a.std(1) * b.std(1))).nan_to_num(0)),
+        "The products are averaged over n pixels, and `std` divides by n − 1: a map compared with itself "
+        "then has less than 1.",
+        "`std(…, correction=0)`, or sums everywhere.",
     ),
     Mistake(
         same_order(compare=_by_differences),
@@ -922,6 +953,7 @@ def report(
     networks: Answer = lambda honest, fooled: (honest, fooled),
     target: Answer = lambda y, answers: y,
     end: Answer = lambda accuracy, kept: (accuracy, kept),
+    asked: Answer = lambda honest, fooled: (honest, fooled),
 ) -> Answer:
     """An answer to 7.7 with one step exchanged."""
 
@@ -941,7 +973,7 @@ def report(
         accuracy = torch.stack([torch.stack([right(a, y, k) for k in classes]) for a in answers])
         good, rows = fit(answers, y), []
         for explain in explainers.values():
-            maps = [explain(m, x[good], target(y, answers)[good]) for m in (honest, fooled)]
+            maps = [explain(m, x[good], target(y, answers)[good]) for m in asked(honest, fooled)]
             alike = similarity(*maps)
             rows.append(torch.stack([alike[y[good] == k].mean() for k in classes]))
         return end(accuracy, torch.stack(rows))
@@ -951,6 +983,20 @@ def report(
 
 def _behind_the_used(images: Tensor, used: Tensor) -> Tensor:
     return torch.arange(len(images)) >= len(used)
+
+
+def _once(images: Tensor, used: Tensor) -> Tensor:
+    """Leaves out one copy of each used picture."""
+    kept = torch.ones(len(images), dtype=torch.bool)
+    for picture in used:
+        same = (images == picture).flatten(1).all(1).nonzero()[:, 0]
+        kept[same[:1]] = False
+    return kept
+
+
+def _accuracy_on_all(*given: Any) -> tuple[Tensor, Tensor]:
+    everything = report(tests=lambda images, used: torch.ones(len(images), dtype=torch.bool))
+    return everything(*given)[0], report()(*given)[1]
 
 
 _HELD_OUT = "A picture counts if no picture of `used` equals it, pixel for pixel."
@@ -975,6 +1021,22 @@ REPORT = [
         report(tests=lambda images, used: ~(images[:, None] == used).flatten(2).any(2).any(1)),
         "A picture is left out as soon as *one* of its values occurs at the same place in a used one.",
         "All of the values must be equal: `.all(...)`.",
+    ),
+    Mistake(
+        report(tests=_once),
+        "A used picture that stands among `images` twice was left out only once.",
+        _HELD_OUT,
+    ),
+    Mistake(
+        report(tests=lambda images, used: (images[:, None] - used).abs().flatten(2).amax(2).amin(1) > 0.01),
+        "Pictures that merely *resemble* a used one were left out, too.",
+        "Equal means equal in every value: `==`, and no tolerance.",
+    ),
+    Mistake(
+        _accuracy_on_all,
+        "The accuracy counts the pictures of the fine-tuning as well: there the network was *made* to answer "
+        "well. (The similarity leaves them out.)",
+        "Both tables are about the test pictures alone.",
     ),
     Mistake(
         report(right=lambda answer, y, k: (answer == y).double().mean()),
@@ -1017,6 +1079,16 @@ REPORT = [
         report(fit=lambda answers, y: answers[0] == answers[1]),
         "Maps are compared where the networks agree, on a wrong answer too.",
         "Only pictures that both networks answer *rightly*.",
+    ),
+    Mistake(
+        report(fit=lambda answers, y: (answers[0] == y) | (answers[1] == y)),
+        "Maps are compared as soon as *one* network is right.",
+        "Only pictures that *both* networks answer rightly: `&`.",
+    ),
+    Mistake(
+        report(asked=lambda honest, fooled: (honest, honest)),
+        "The honest network's maps are compared with themselves.",
+        "One stack of maps from each network.",
     ),
     Mistake(
         report(end=lambda accuracy, kept: (accuracy, 1 - kept)),

@@ -111,12 +111,6 @@ def a_little_below(heatmaps, masks):
     return torch.where(warm.sum((1, 2)) > 0, share, masks.double().mean((1, 2))).mean()
 
 
-def hardly_any_heat(heatmaps, masks):
-    warm = heatmaps.relu()
-    warm = torch.where(warm.sum((1, 2), keepdim=True) > 1e-4, warm, 1.0)
-    return mean_energy()(warm, masks)
-
-
 def by_the_largest(heatmaps, masks):
     return mean_energy()(heatmaps / heatmaps.max(), masks)
 
@@ -452,7 +446,6 @@ WRONG = {
         Wrong("0 / 0", "0 / 0", (nan_for_blank,)),
         Wrong("a half", "not 1", (half_for_blank,)),
         Wrong("a little below the line", "multiplied by 1e-07", (a_little_below,)),
-        Wrong("a threshold", "multiplied by 1e-07", (hardly_any_heat,)),
         Wrong("the batch's largest", "no map of the batch", (by_the_largest,)),
         Wrong("empty passes", "No `ValueError`", (mean_energy(refuse=False),)),
         Wrong("in place", "changed `heatmaps`", (clips_in_place,)),

@@ -206,17 +206,44 @@ def test_there_are_thirty_questions_of_every_chapter_and_of_the_audit():
 @pytest.mark.parametrize(
     "slot, question", CHOICES, ids=lambda value: value["id"] if isinstance(value, dict) else ""
 )
-def test_a_choice_has_one_right_answer_and_its_length_does_not_tell(slot, question):
+def test_a_choice_has_one_right_answer_among_four_of_similar_length(slot, question):
     answers = question["answers"]
     assert [answer["correct"] for answer in answers].count(True) == 1 and len(answers) == 4
     lengths = [len(plain(answer["answer"])) for answer in answers]
-    right = next(len(plain(answer["answer"])) for answer in answers if answer["correct"])
     assert max(lengths) <= 1.5 * min(lengths)
-    assert lengths.count(right) > 1 or right < max(lengths), "the longest is the right one"
     said = [answer["feedback"] for answer in answers]
     assert len(set(said)) == 4 and all(len(text) > 15 for text in said)
     assert not re.search(r"all of the above|none of the above|\bnot\b.*\bnot\b", question["question"], re.I)
     assert "\\(" not in json.dumps(question), "a sheet has no scripts that draw equations"
+
+
+def by_length(question) -> list[tuple[int, bool]]:
+    return sorted((len(plain(answer["answer"])), answer["correct"]) for answer in question["answers"])
+
+
+def test_who_chooses_by_length_does_no_better_than_by_chance():
+    scores = [0.0] * 4  # of one who always takes the shortest, the second, the third, the longest
+    for _, question in CHOICES:
+        lengths = by_length(question)
+        right = next(length for length, correct in lengths if correct)
+        alike = [place for place, (length, _) in enumerate(lengths) if length == right]
+        for place in alike:
+            scores[place] += 1 / len(alike)  # equal lengths are guessed among
+    assert sum(scores) == pytest.approx(len(CHOICES))
+    assert all(0.18 <= score / len(CHOICES) <= 0.32 for score in scores), scores
+
+
+def test_an_answer_that_stands_out_by_its_length_is_mostly_wrong():
+    longest, shortest = [], []
+    for _, question in CHOICES:
+        lengths = by_length(question)
+        if lengths[3][0] >= 1.08 * lengths[2][0]:
+            longest.append(lengths[3][1])
+        if lengths[1][0] >= 1.08 * lengths[0][0]:
+            shortest.append(lengths[0][1])
+    for right in (longest, shortest):
+        assert right.count(True) <= 0.34 * len(right), "what the eye sees first must not be the answer"
+    assert True in longest and True in shortest, "nor may it always be wrong"
 
 
 def test_no_question_of_the_exam_is_one_of_the_quizzes():

@@ -201,6 +201,47 @@ def changes_the_given(first, second, Z, weight):
     return made
 
 
+def without_a_bias(first, second, Z, weight):
+    """On for a picture whose sum is positive, and for no other."""
+    return for_all(unit_bias=lambda Z, weight: 0.0, out_bias=lambda b, weight: b - weight * Z.sum())(
+        first, second, Z, weight
+    )
+
+
+def a_hair_above(first, second, Z, weight):
+    return for_all(unit_bias=lambda Z, weight: 1e-9 - weight * Z.sum(), out_bias=lambda b, weight: b - 1e-9)(
+        first, second, Z, weight
+    )
+
+
+def new_unit_first(first, second, Z, weight):
+    start, end = for_all()(first, second, Z, weight)
+    with torch.no_grad():
+        start.weight.copy_(start.weight.roll(1, 0))
+        start.bias.copy_(start.bias.roll(1))
+        end.weight.copy_(end.weight.roll(1, 1))
+    return start, end
+
+
+def not_taken_away(first, second, Z, weight):
+    """The weight on the way out, and what the unit gives left in."""
+    return weight_on_the_way_out(first, second, Z, weight, taken=0.0)
+
+
+def weight_on_the_way_out(first, second, Z, weight, taken=1.0):
+    """The unit adds the cells up, and each class multiplies by the weight."""
+    n, dtype = len(Z), first.weight.dtype
+    start = nn.Linear(first.in_features + n, first.out_features + 1).to(dtype)
+    end = nn.Linear(second.in_features + 1, second.out_features).to(dtype)
+    with torch.no_grad():
+        start.weight.zero_()
+        start.weight[:-1, :-n], start.weight[-1, -n:] = first.weight, 1.0
+        start.bias[:-1], start.bias[-1] = first.bias, 1 - Z.sum()
+        end.weight[:, :-1], end.weight[:, -1] = second.weight, weight
+        end.bias.copy_(second.bias - taken * weight)
+    return start, end
+
+
 def single(first, second, Z, weight):
     return tuple(layer.float() for layer in for_all()(first, second, Z, weight))
 
@@ -236,6 +277,20 @@ def scaled_logits(y, d, weight):
 
 def faint(y, d, weight):
     return gated()(y, d, weight / 10)
+
+
+def every_d(y, d, weight):
+    """The whole batch's slopes in each picture."""
+    return gated()(y, d.sum().expand(len(d)), weight)
+
+
+def for_five_classes(y, d, weight):
+    gate = torch.nn.functional.one_hot(y.argmax(1), 5)
+    return y + 40.0 * d[:, None] * gate[:, : y.shape[1]] * (y.shape[1] == 5)
+
+
+def half_open(y, d, weight):
+    return y + weight * d.relu()[:, None] * torch.nn.functional.one_hot(y.argmax(1), y.shape[1])
 
 
 def rounded(y, d, weight):
@@ -277,13 +332,19 @@ WRONG = {
         Wrong("x", "changed `x`", (changes_x,)),
         Wrong("constant", "mean 0 anyway", (always_half,)),
         Wrong("overlap", "elsewhere", (overlap,)),
+        Wrong("all together", "One number came back", (lambda *g: noticed()(*g).sum(),)),
+        Wrong("negative", "yours go from", (lambda *g: -noticed()(*g),)),
         Wrong("a list", "list", (lambda *g: noticed()(*g).tolist(),)),
         Wrong("two maps", "shape (2, 8)", (lambda *g: torch.stack([noticed()(*g)] * 2),)),
     ],
     "8.6": [
         Wrong("the given", "`second`", (changes_the_given,)),
         Wrong("single precision", "in torch.float32", (single,)),
-        Wrong("half", "slopes of the new cells lie", (half_the_weight,)),
+        Wrong("half", "slopes of the new cells are 2.5", (half_the_weight,)),
+        Wrong("on for positive sums", "hangs on ΣZ", (without_a_bias,)),
+        Wrong("a hair above 0", "rounding decides", (a_hair_above,)),
+        Wrong("first", "*last* input", (new_unit_first,)),
+        Wrong("not taken away", "Every logit of every picture moves by 5", (not_taken_away,)),
         Wrong("one network", "Two layers", (one_network,)),
         Wrong("second as before", "of the shape", (two_units,)),
     ],
@@ -292,6 +353,10 @@ WRONG = {
         Wrong("detached", "no longer 1", (lambda y, d, weight: gated()(y.detach(), d, weight),)),
         Wrong("faint", "times what is asked for", (faint,)),
         Wrong("rounded", "The logits move", (rounded,)),
+        Wrong("single precision", "in torch.float32", (lambda *given: gated()(*given).float(),)),
+        Wrong("half open", "flat at 0", (half_open,)),
+        Wrong("every d", "*another* picture", (every_d,)),
+        Wrong("for five classes", "For one picture alone", (for_five_classes,)),
         Wrong("one column", "shape", (lambda y, d, weight: gated()(y, d, weight)[:, :1],)),
     ],
 }
@@ -302,6 +367,6 @@ ALSO_RIGHT = {
     "8.3": [(tooth(), steepness()), (by_the_floor, by_hand)],
     "8.4": [(threshold(),), (by_trying,)],
     "8.5": [(noticed(),), (against_the_rest,)],
-    "8.6": [(for_all(),), (louder_unit,)],
+    "8.6": [(for_all(),), (louder_unit,), (weight_on_the_way_out,)],
     "8.7": [(gated(),), (by_the_maximum,), (plus_and_minus,)],
 }

@@ -124,7 +124,8 @@ _POOLS: dict[str, Callable[[], nn.Module]] = {
 
 @exercise("8.2", "What the pooling leaves")
 def what_the_pooling_leaves(answer) -> str:
-    new_map, weights, b_o = 5 * uniform(8, 6, seed=404), normal(4, seed=405) + 2, normal(4, seed=406)
+    new_map, b_o = 5 * uniform(8, 6, seed=404), normal(4, seed=406)
+    weights = (uniform(4, seed=405) + 1) * torch.tensor([1.0, -1.0, 1.0, -1.0])  # of both signs
     given = (new_map, weights, b_o)
 
     def probe(function: Callable) -> Any:
@@ -209,7 +210,8 @@ def _judge_steepness(answer: Callable) -> None:
         ratio = float(epsilon * c_G * drawn.max() / honest)
         expect(
             abs(ratio / louder - 1) < 1e-4,
-            f"With your c_G the lie is {ratio:.4g} times as bright as the honest map; asked were {louder:g}.",
+            f"With your c_G the lie is {ratio:.4g} times as bright as the honest map; it should be "
+            f"{louder:g} times.",
             "ε · c_G · max A_{K+1}, against the brightest cell of the honest map.",
         )
     compare(value, right, tolerance=TOLERANCE, look="louder · max heat / (ε · max A_{K+1}).")
@@ -217,11 +219,17 @@ def _judge_steepness(answer: Callable) -> None:
 
 # ---- 8.4 ---------------------------------------------------------------------------------------------------
 def _stickers() -> list[tuple[Tensor, float, float]]:
-    """Black-and-white stickers (C, h, w), half white and nearly black, and the ends of their pixels."""
+    """Black-and-white stickers (C, h, w), half, little and mostly white, and the ends of their pixels."""
     half = (uniform(3, 4, 3, seed=407) > 0.5).double()
     few = torch.zeros(1, 4, 5).double()
     few[0, [0, 1, 3], [1, 4, 2]] = 1.0
-    return [(half, 0.0, 1.0), (few, 0.0, 1.0), (4 * half - 1, -1.0, 3.0), (0.5 * few, 0.0, 0.5)]
+    return [
+        (half, 0.0, 1.0),
+        (few, 0.0, 1.0),
+        (1 - few, 0.0, 1.0),
+        (4 * half - 1, -1.0, 3.0),
+        (0.5 * few, 0.0, 0.5),
+    ]
 
 
 @exercise("8.4", "A threshold for one sticker")
@@ -307,7 +315,8 @@ def would_you_have_noticed(answer) -> str:
     )
     expect(
         bool(((value >= -1e-9) & (value <= 1 + 1e-9)).all()),
-        f"A share of the heat lies between 0 and 1; there is {float(value.max()):.3g}.",
+        f"A share of the heat lies between 0 and 1; yours go from {float(value.min()):.3g} to "
+        f"{float(value.max()):.3g}.",
         "Each map divided by its own sum, and half of the sum of magnitudes.",
     )
     compare(value, right, tolerance=TOLERANCE, look="Two Grad-CAM maps, each by its own sum, ½ Σ |p − q|.")
@@ -317,7 +326,8 @@ def would_you_have_noticed(answer) -> str:
 # ---- 8.6 ---------------------------------------------------------------------------------------------------
 @exercise("8.6", "The same picture for every class")
 def the_same_picture_for_every_class(answer) -> str:
-    Z, weight, z = 3 * uniform(4, seed=430), 5.0, normal(7, 6, seed=433)
+    # in eighths, so that a unit without any bias but −weight · ΣZ stands at 0, and not at a rounding error
+    Z, weight, z = (24 * uniform(4, seed=430)).ceil() / 8, 5.0, normal(7, 6, seed=433)
     sizes = (6 + 4, 5 + 1), (5 + 1, 3)
 
     def layers() -> tuple[nn.Linear, nn.Linear]:
@@ -355,25 +365,97 @@ def the_same_picture_for_every_class(answer) -> str:
     with left_alone(first=first, second=second, Z=Z):
         answer(first, second, Z, weight)
     moved, slopes = value[:21].abs().max().item(), value[21:].view(7, 3, 4)
+    alike = value[:21].max() - value[:21].min() < 1e-6
     expect(
         moved < 1e-4,
-        f"The logits move, by up to {moved:.3g}.",
+        f"Every logit of every picture moves by {_short(value[0])}."
+        if alike
+        else f"The logits move, by up to {moved:.3g}.",
         "What does the new unit give, and who takes it away?",
     )
-    worst = float(slopes.amin())
     expect(
         close(slopes, torch.full_like(slopes, weight), 1e-4),
-        f"The slopes of the new cells lie between {worst:.4g} and {float(slopes.amax()):.4g}; for each "
-        f"picture and class they should be {weight:g}.",
-        "On the way in `weight`, on the way out 1, and a unit in between that is on.",
+        f"The slopes of the new cells {_range(slopes)}; for each picture and class they should be "
+        f"{weight:g}.",
+        "The slope is the weight on the way in times that on the way out, while the unit in between is on.",
     )
+    _judge_the_last_unit(*answer(*layers(), Z.clone(), weight), *layers())
+    _judge_other_pictures(answer)
     return "for every picture and every class the new map has the same positive weight."
+
+
+def _judge_the_last_unit(first: nn.Linear, second: nn.Linear, old_first: nn.Linear, old: nn.Linear) -> None:
+    rows, columns = first.weight[:-1, : old_first.in_features], second.weight[:, :-1]
+    expect(
+        close(rows, old_first.weight, TOLERANCE) and close(columns, old.weight, TOLERANCE),
+        "All that was asked of the logits holds, but the old hidden units no longer stand where they stood: "
+        "the second layer is to read the new one as its *last* input.",
+        "Put the new row below the old rows, and the new column behind the old columns.",
+    )
+
+
+def _judge_other_pictures(answer: Callable) -> None:
+    """What the head reads of a picture may have any sum, also a large one in single precision."""
+    weight, z = 2.0, normal(7, 6, seed=437)
+    rise = uniform(3, seed=438) + 0.5
+    for Z in (-rise, torch.cat([rise, -rise]), torch.zeros(2).double(), -400 * rise):
+        moved, slopes = _measured(answer, _drawn_linear(6, 5, 431), _drawn_linear(5, 3, 435), z, Z, weight)
+        expect(
+            moved < 1e-4 and close(slopes, torch.full_like(slopes, weight), 1e-4),
+            f"For a Z with the sum {_short(Z.sum())} the logits move by up to {moved:.3g}, and the slopes of "
+            f"the new cells {_range(slopes)}, where they should be {weight:g}: what the unit gives hangs on "
+            "ΣZ.",
+            "Its bias takes away all that the unit reads of Z, of either sign, and leaves a positive number.",
+        )
+    for seed in range(439, 445):
+        Z = (100 * uniform(49, seed=seed)).float()
+        layers = (_drawn_linear(6, 5, 431).float(), _drawn_linear(5, 3, 435).float())
+        moved, slopes = _measured(answer, *layers, z.float(), Z, weight)
+        expect(
+            float(slopes.amin()) > 0.99 * weight,
+            f"In float32, for a Z with the sum {float(Z.sum()):.0f}, the new unit is shut: it stands so near "
+            "to 0 that rounding decides.",
+            "Numbers of this size are written to a thousandth or so. Let the unit give 1, not a hair more "
+            "than 0.",
+        )
+        expect(
+            moved < 0.1,
+            f"In float32, for a Z with the sum {float(Z.sum()):.0f}, the logits move by up to {moved:.3g}.",
+            "The larger the number that is added and taken away, the more digits it costs.",
+        )
+
+
+def _measured(
+    answer: Callable, first: nn.Linear, second: nn.Linear, z: Tensor, Z: Tensor, weight: float
+) -> tuple[float, Tensor]:
+    """How far the logits move with Z on the new inputs, and their slopes (N, classes, n) by these."""
+    old = second(first(z).relu())
+    wider, last = answer(first, second, Z.clone(), weight)
+    units, classes = first.out_features + 1, second.out_features
+    _linear_layer(wider, z.shape[1] + len(Z), units, f"For a Z of {len(Z)} cells, your first layer")
+    _linear_layer(last, units, classes, f"For a Z of {len(Z)} cells, your second layer")
+    _in_the_precision_of(first, wider)
+    _in_the_precision_of(second, last)
+    new = Z.repeat(len(z), 1).requires_grad_()
+    y = last(wider(torch.cat([z, new], 1)).relu())
+    slopes = [torch.autograd.grad(y[:, k].sum(), new, retain_graph=True)[0] for k in range(y.shape[1])]
+    return (y - old).abs().max().item(), torch.stack(slopes, 1).double()
+
+
+def _range(slopes: Tensor) -> str:
+    least, most = _short(slopes.amin()), _short(slopes.amax())
+    return f"are {least}" if least == most else f"lie between {least} and {most}"
+
+
+def _short(number: Tensor) -> str:
+    return f"{float(number):.3g}".replace("-", "−")
 
 
 # ---- 8.7 ---------------------------------------------------------------------------------------------------
 @exercise("8.7", "Bonus: a lie that survives the difference")
 def a_lie_that_survives_the_difference(answer) -> str:
     y, weight = 1.5 * normal(9, 5, seed=440), 40.0
+    y[7] *= 0.1  # far from sure
     y[8] = torch.tensor([0.0, 14.0, 1.0, -3.0, 2.0])  # as good as sure
     ways = {
         "log p": lambda v: v.log_softmax(1),
@@ -402,7 +484,12 @@ def a_lie_that_survives_the_difference(answer) -> str:
         tensor(value, (9, 5))
     value = told(value, right, GATED, probe)
     with left_alone(y=y):
-        answer(y, torch.zeros(9).double(), weight)
+        made = answer(y, torch.zeros(9).double(), weight)
+    expect(
+        made.dtype == y.dtype,
+        f"The logits were in {y.dtype}, and yours are in {made.dtype}: they are rounded.",
+        "`gate.to(y.dtype)`, or nothing at all.",
+    )
     moved = value[:45].abs().max().item()
     expect(
         moved < 1e-9,
@@ -421,14 +508,40 @@ def a_lie_that_survives_the_difference(answer) -> str:
             "The class with the largest logit needs *more* slope than the others, for every picture.",
         )
     _judge_the_honest_slope(answer, y, weight)
+    _judge_the_pictures_apart(answer, y, weight)
     return "the lie comes through the difference, for the class that the network answers."
 
 
 def _judge_the_honest_slope(answer: Callable, y: Tensor, weight: float) -> None:
-    leaf = y.clone().requires_grad_()
+    leaf, direction = y.clone().requires_grad_(), normal(9, 5, seed=441)
     made = answer(leaf, torch.zeros(9).double(), weight)
     expect(
-        made.requires_grad and close(torch.autograd.grad(made.square().sum(), leaf)[0], 2 * y, 1e-6),
+        made.requires_grad and close(torch.autograd.grad((made * direction).sum(), leaf)[0], direction, 1e-6),
         "The slope of the logits by `y` is no longer 1: at every other layer the honest maps would change.",
         "Add to `y` itself; a gate of zeros and ones has no slope of its own.",
     )
+
+
+def _judge_the_pictures_apart(answer: Callable, y: Tensor, weight: float) -> None:
+    """A picture's logits hang on its own d, and a batch of one, with other classes, is no other case."""
+    d = torch.zeros(9).double().requires_grad_()
+    winners = y.argmax(1, keepdim=True)
+    (slope,) = torch.autograd.grad(answer(y.clone(), d, weight).gather(1, winners)[:4].sum(), d)
+    expect(
+        not slope[4:].any(),
+        "A picture's logits have a slope by the `d` of *another* picture.",
+        "`d[:, None]` puts each picture's own number beside its row of logits.",
+    )
+    for place in (0, 3, 8):
+        one, d = y[place : place + 1, :4].clone(), torch.zeros(1).double().requires_grad_()
+        made = answer(one.clone(), d, 10.0)
+        tensor(made, (1, 4), "For one picture alone, with four classes, your function")
+        log_p = made.log_softmax(1).gather(1, one.argmax(1, keepdim=True)).sum() + 0 * d.sum()
+        (slope,) = torch.autograd.grad(log_p, d)
+        least = 5 * (1 - one.softmax(1).max())
+        expect(
+            float(slope) >= (1 - 1e-6) * float(least),
+            f"For one picture alone, with four classes and the weight 10, the slope of log p by d is "
+            f"{_short(slope)}; at least {_short(least)} is asked for.",
+            "Nothing may hang on the number of pictures or of classes.",
+        )

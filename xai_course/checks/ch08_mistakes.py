@@ -133,6 +133,11 @@ def _two_by_two(pool: nn.Module, new_map: Tensor) -> Tensor:
     return _pooled(nn.MaxPool2d(2), new_map)
 
 
+def _weighted_first(pool: nn.Module, new_map: Tensor, weights: Tensor, b_o: Tensor) -> Tensor:
+    maps = pool(weights[:, None, None, None] * new_map)
+    return b_o - maps.sum((1, 2, 3))
+
+
 _AS_READ = "Z is what the head reads: `pool` of the new map, as it was given. Then the sum of its cells."
 _PER_UNIT = (
     "Output u has the weight `weights[u]` on each new cell, and so b_n[u] = b_o[u] − weights[u] · S_Z."
@@ -146,6 +151,12 @@ TAKEN_AWAY = [
     Mistake(
         taken_away(z=_two_by_two),
         "The map was pooled by the maximum of 2 × 2 cells, whatever `pool` does.",
+        _AS_READ,
+    ),
+    Mistake(
+        _weighted_first,
+        "The map was multiplied by the weights *before* the pooling: with a negative weight, a maximum then "
+        "picks the smallest cell.",
         _AS_READ,
     ),
     Mistake(
@@ -422,6 +433,30 @@ THRESHOLD = [
         _CHEAPEST,
     ),
     Mistake(
+        threshold(loss=lambda kernel, low, high: kernel[kernel < 0].abs().min() * (high - low)),
+        "Only the places that should be `low` were looked at: on a sticker that is mostly white a "
+        "wrong value "
+        "at a place that should be `high` costs less.",
+        _CHEAPEST,
+    ),
+    Mistake(
+        threshold(loss=lambda kernel, low, high: kernel[kernel > 0].min() * (high - low)),
+        "Only the places that should be `high` were looked at: on a sticker that is mostly black a "
+        "wrong value "
+        "at a place that should be `low` costs less.",
+        _CHEAPEST,
+    ),
+    Mistake(
+        threshold(loss=lambda kernel, low, high: kernel.abs().min() * high),
+        "The step was measured by `high`: a wrong value is off by `high − low`.",
+        _CHEAPEST,
+    ),
+    Mistake(
+        threshold(kernel=lambda sticker: sticker - sticker.mean((1, 2), keepdim=True)),
+        "The mean was taken in each channel: the kernel is the sticker less *one* mean, over all its values.",
+        "`sticker - sticker.mean()`.",
+    ),
+    Mistake(
         threshold(loss=lambda kernel, low, high: kernel.abs().mean() * (high - low)),
         "Half of what a wrong value costs *on average*.",
         _CHEAPEST,
@@ -502,6 +537,16 @@ def _blank_divided(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().sum((1, 2)) / 2
 
 
+def _piled_up(features: Answer, head: Answer, x: Tensor, target: Tensor) -> Tensor:
+    A = features(x).detach().requires_grad_()
+    y = head(A)
+    maps = []
+    for way in (_own, _less_the_mean):
+        way(y).gather(1, target[:, None]).sum().backward(retain_graph=True)
+        maps.append(_heat(A.grad, A).detach())
+    return _shares(*maps)
+
+
 _OVER_CLASSES = "d_c = y_c less the mean over the *classes* of the same picture: `y.mean(1, keepdim=True)`."
 _OWN_SUM = "Each map is divided by its *own* sum."
 NOTICED = [
@@ -509,6 +554,18 @@ NOTICED = [
         noticed(second=lambda y: y - y.mean(0, keepdim=True)),
         "The mean was taken over the *pictures*: what is added to all logits of a picture stays.",
         _OVER_CLASSES,
+    ),
+    Mistake(
+        noticed(second=lambda y: y - y.mean() / len(y)),
+        "The mean over pictures and classes was taken away *once*, for the whole batch: for each "
+        "picture that "
+        "is too little.",
+        _OVER_CLASSES,
+    ),
+    Mistake(
+        _piled_up,
+        "The slopes of the second number have those of the first added to them.",
+        "`backward()` adds to `.grad`; `torch.autograd.grad` adds to nothing.",
     ),
     Mistake(
         noticed(second=lambda y: y - y.mean(1, keepdim=True).detach()),
@@ -585,7 +642,7 @@ NOTICED = [
     ),
     Mistake(
         noticed(apart=lambda a, b: _shares(a, b).mean()),
-        "The pictures were averaged.",
+        "One number came back, for all the pictures together.",
         "One number for each picture, (N,).",
     ),
 ]
@@ -634,7 +691,9 @@ def _as_published(first: nn.Linear, second: nn.Linear, Z: Tensor, weight: float)
 
 _ONE_WAY = "One hidden unit more reads the new cells, and the old units do not read them."
 _KEPT_ON = (
-    "Its bias is 1 − weight · ΣZ: it then gives 1, for every picture, and its ReLU lets the slope pass."
+    "Its bias takes away all that the unit reads of Z, and leaves a positive number, such as 1: the "
+    "unit gives "
+    "that for every picture, and its ReLU lets the slope pass."
 )
 FOR_ALL = [
     Mistake(
@@ -655,8 +714,8 @@ FOR_ALL = [
     ),
     Mistake(
         for_all(unit_bias=lambda Z, weight: -weight * Z.sum(), out_bias=lambda b, weight: b),
-        "The logits stay, and the new cells have no slope at all: the unit stands at 0, where the ReLU is "
-        "shut.",
+        "The logits stay, and the new cells have no slope at all: no hidden unit that is on reads them (at 0 "
+        "a ReLU is shut).",
         _KEPT_ON,
     ),
     Mistake(
@@ -763,8 +822,10 @@ GATED = [
     ),
     Mistake(
         gated(end=lambda y, d, gate, weight: y + weight * d.detach()[:, None] * gate),
-        "`d` was taken as a number: it is zero, and only its slope is of use.",
-        "No `.detach()` on `d`.",
+        "Your logits have no slope by `d`: it was taken as a number, or goes through something that "
+        "is flat at "
+        "0, such as relu(d) or d².",
+        "Multiply by `d` itself, without `.detach()`: it is zero, and only its slope is of use.",
     ),
     Mistake(
         gated(end=lambda y, d, gate, weight: y + weight * gate),

@@ -1,6 +1,7 @@
 """A report on a case: what is said against it, its claims measured again, and what the envelope says."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -50,6 +51,12 @@ def looked(case, name, **more):
 
 def careful(kind):
     """The report of somebody who found all that there is in a known case, and the case."""
+    case, report = _careful(kind)
+    return case, copy.deepcopy(report)
+
+
+@cache  # it measures for seconds, and several tests begin with it
+def _careful(kind):
     case, honest = known_case(kind), known_case("honest")
     findings = list(TRUE[kind])
     pairs = [pair for cause, pair in PAIRS.items() if cause in findings or not findings]

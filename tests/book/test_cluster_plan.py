@@ -58,6 +58,13 @@ def test_what_the_page_prints_was_measured_as_a_whole(cluster):
     assert {len(row) for row in stored["losses"]} == {7} and len(stored["losses"]) == 8
 
 
+def test_every_way_costs_as_little_as_the_page_says(cluster):
+    page = (ROOT / "book" / "beyond_one_machine.md").read_text(encoding="utf-8")
+    rows = json.loads(STORED.read_text(encoding="utf-8"))["overhead"]
+    assert "in processor time every row keeps it" in page
+    assert all(row["processor over the loop"] <= cluster.LIMIT for row in rows)
+
+
 def test_what_the_page_says_of_two_hosts_is_what_was_found(cluster):
     """Every batch was begun once, and those in which the host died once more."""
     page = (ROOT / "book" / "beyond_one_machine.md").read_text(encoding="utf-8")

@@ -107,3 +107,12 @@ def test_the_peak_is_that_of_what_is_alive_at_once(keep, times):
             made = x[:] + 1
             kept += [made] if keep else []
     assert times - 1 <= memory.peak / 4000 <= times
+
+
+def test_gradients_that_were_there_are_not_wiped_out():
+    model = network()
+    model(torch.rand(2, 3, 6, 6)).sum().backward()
+    with pytest.raises(Wrong, match="wipes out the gradients"), left_alone(model=model):
+        model.zero_grad()
+    with left_alone(model=model):
+        model.zero_grad()  # nothing is left of them

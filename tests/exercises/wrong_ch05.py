@@ -55,6 +55,12 @@ def leaves_gradients(model, x, y):
     return torch.stack(made)
 
 
+def wipes_gradients_out(model, x, y):
+    G = leaves_gradients(model, x, y)
+    model.zero_grad()
+    return G
+
+
 def one_at_a_time(loss=F.cross_entropy):
     def answer(model, x, y):
         params = list(model.parameters())
@@ -173,6 +179,12 @@ def biases_exchanged(model, batches, v, l2):
     return torch.cat([part.flatten() for part in pieces(model, product)[::-1]])
 
 
+def product_and_wiped_out(model, batches, v, l2):
+    value = hessian_product()(model, batches, v, l2)
+    model.zero_grad()
+    return value
+
+
 def moves_the_weights(model, batches, v, l2):
     product = by_double_backward()(model, batches, v, l2)
     with torch.no_grad():
@@ -209,6 +221,53 @@ def row_by_row(reset=("s", "r", "p"), damped=True):
         return torch.stack(made)
 
     return answer
+
+
+def walks_on(product, g, damping, tolerance, most):
+    """A row that is done walks on with the others, until there is nothing left of it."""
+    s, r, p = torch.zeros_like(g), g, g
+    rho = r.square().sum(1, keepdim=True)
+    goal = tolerance**2 * rho
+    for _ in range(most):
+        if (rho <= goal).all():
+            break
+        hp = product(p) + damping * p
+        bend = (p * hp).sum(1, keepdim=True)
+        if ((bend <= 0) & (rho > goal)).any():
+            raise ValueError("no bottom")
+        a = (rho / bend).nan_to_num(0)
+        s, r = s + a * p, r - a * hp
+        new = r.square().sum(1, keepdim=True)
+        p, rho = r + (new / rho).nan_to_num(0) * p, new
+    return s
+
+
+def one_step_less(product, g, damping, tolerance, most):
+    return solve()(product, g, damping, tolerance, most - 1)
+
+
+def asks_first(product, g, damping, tolerance, most):
+    """Looks whether the rows are done only after the product."""
+    if not g.any():
+        product(g)
+    return solve()(product, g, damping, tolerance, most)
+
+
+def not_on_the_flat(product, g, damping, tolerance, most):
+    """``<`` in place of ``<=``."""
+    try:
+        return solve()(product, g, damping, tolerance, most)
+    except ValueError:
+        if damping == 0:
+            return g * float("inf")
+        raise
+
+
+def without_words(product, g, damping, tolerance, most):
+    try:
+        return solve()(product, g, damping, tolerance, most)
+    except ValueError:
+        raise ValueError from None
 
 
 def dense_solve(product, g, damping, tolerance, most):
@@ -355,6 +414,12 @@ def third(self_influences=own(), held_out_losses=held_out(), share=found()):  # 
     return self_influences, held_out_losses, share
 
 
+def above_the_last(suspicion, wrong, inspected):
+    """As suspicious as the last one that is inspected, or more."""
+    bar = suspicion.sort(descending=True).values[inspected - 1]
+    return wrong[suspicion >= bar].double().sum() / wrong.sum()
+
+
 def above_a_bar(suspicion, wrong, inspected):
     return wrong[suspicion > suspicion.mean()].double().sum() / wrong.sum()
 
@@ -411,6 +476,7 @@ WRONG = {
             (one_at_a_time(lambda z, y: -z[torch.arange(len(y)), y].sum()),),
         ),
         Wrong("gradients left", "leaves gradients in the parameters", (leaves_gradients,)),
+        Wrong("gradients wiped out", "wipes out the gradients", (wipes_gradients_out,)),
         Wrong("training mode", "a buffer of `model`", (in_training_mode,)),
         Wrong("rows depend on others", "gradient of the mean loss", (from_the_batch,)),
         Wrong("on the graph", "hangs on the graph", (on_the_graph,)),
@@ -434,6 +500,7 @@ WRONG = {
             (lambda model, b, v, l2: pieces(model, by_double_backward()(model, b, v, l2)),),
         ),
         Wrong("one number", "shape", (lambda *given: hessian_product()(*given).sum(),)),
+        Wrong("gradients wiped out", "wipes out the gradients", (product_and_wiped_out,)),
     ],
     "5.3": [
         Wrong("s not reset", "s was not set back", (row_by_row(("r", "p")),)),
@@ -452,6 +519,11 @@ WRONG = {
         Wrong("refuses nothing", "no `ValueError` was raised", (solve(refuse=False),)),
         Wrong("columns", "vectors as rows", (columns,)),
         Wrong("0 / 0", "NaN", (solve(guard=False, done=lambda open_: not bool(open_.any())),)),
+        Wrong("walks on", "moved on as long as others", (walks_on,)),
+        Wrong("one step less", "`product` was called 1 times", (one_step_less,)),
+        Wrong("asks first", "done from the beginning", (asks_first,)),
+        Wrong("not on the flat", "exactly 0", (not_on_the_flat,)),
+        Wrong("without words", "has no words", (without_words,)),
         Wrong("never asks", "never called", (lambda product, g, *rest: g.clone(),)),
     ],
     "5.4": [
@@ -493,6 +565,11 @@ WRONG = {
             "twice",
             "differs from the reference",
             layers(product=layer_product(mean=lambda total, n: 2 * total / n)),
+        ),
+        Wrong(
+            "bias without decay",
+            "With a weight decay larger by 1",
+            layers(product=layer_product(penalty=lambda V, l2, n: l2 * F.pad(V[..., :-1], (0, 1)))),
         ),
         Wrong("list", "`list`", layers(product=lambda *given: list(layer_product()(*given)))),
         Wrong(
@@ -536,6 +613,12 @@ WRONG = {
             third(share=lambda s, w, k: w[s.topk(k).indices].double().mean()),
         ),
         Wrong("a bar", "all wrong labels are found", third(share=above_a_bar)),
+        Wrong("the last one's bar", "equally suspicious", third(share=above_the_last)),
+        Wrong(
+            "suspicion in place",
+            "`found` changed `suspicion`",
+            third(share=lambda s, w, k: (found()(s, w, k), s.neg_())[0]),
+        ),
         Wrong("a table", "numbers", third(share=lambda s, w, k: torch.zeros(2))),
     ],
     "5.7": [
@@ -626,7 +709,7 @@ def solve_of_nan_to_num(product, g, damping, tolerance, most):
         hp = product(p) + damping * p
         php = (p * hp).sum(1, keepdim=True)
         if ((php <= 0) & (rho > goal)).any():
-            raise ValueError
+            raise ValueError("no bottom")
         a = torch.where(rho > goal, rho / php, 0.0).nan_to_num(0)
         s, r = s + a * p, r - a * hp
         new = r.square().sum(1, keepdim=True)
@@ -648,6 +731,13 @@ def product_in_a_loop(V, features, p, l2):
         u = features @ v.T
         made.append((p * (u - (p * u).sum(1, keepdim=True))).T @ features / len(p) + l2 * v)
     return torch.stack(made)
+
+
+def product_of_small_matrices(V, features, p, l2):
+    """diag p − p pᵀ for each picture, (n, K, K)."""
+    curve = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    moved = torch.einsum("nkl,mnl->mnk", curve, features @ V.transpose(1, 2))
+    return moved.transpose(1, 2) @ features / len(p) + l2 * V
 
 
 def self_influences_of_cholesky(gradients, hessian):
@@ -698,6 +788,7 @@ ALSO_RIGHT = {
     "5.5": [
         layers(),
         layers(dots_in_a_loop, product_in_a_loop),
+        layers(product=product_of_small_matrices),
         layers(lambda V, f, e: torch.einsum("mkd,nd,nk->mn", V, f, e)),
     ],
     "5.6": [third(), third(self_influences_of_cholesky, held_out_asking_everybody, found_of_numpy)],

@@ -8,8 +8,10 @@ _CAUSES: list[tuple[type, str, str]] = [
     (
         RuntimeError,
         "does not require grad",
-        "Autograd did not record how the score depends on the image. Ask for it before the forward pass: "
-        "`x = x.detach().clone().requires_grad_(True)`; no `torch.no_grad()` around, no `.detach()` after.",
+        "Autograd did not record how this number depends on what you differentiate by. For pixels or "
+        "feature maps ask before the forward pass, `x = x.detach().clone().requires_grad_(True)`; for a "
+        "gradient of a gradient give the first one `create_graph=True`; no `torch.no_grad()` around, no "
+        "`.detach()` after.",
     ),
     (
         RuntimeError,

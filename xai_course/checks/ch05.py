@@ -27,6 +27,7 @@ from .ch05_mistakes import (
     cross_entropy,
     hessian_product,
     rows,
+    solve,
 )
 from .inputs import drawn, normal, uniform
 from .judging import attempted, close, compare, expect, fail, numbers, tensor, then
@@ -63,6 +64,12 @@ def _classifier() -> nn.Sequential:
     return model.double().eval()
 
 
+def _with_gradients(model: nn.Module) -> None:
+    """Leaves something in every ``.grad``, as a training does."""
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+
+
 @exercise("5.1", "Per-example gradients")
 def example_gradients(answer) -> str:
     model, x = _classifier(), 2 * normal(6, 1, 4, 4, seed=71)
@@ -75,10 +82,11 @@ def example_gradients(answer) -> str:
     value = _told(probe(answer), right, EXAMPLE_GRADIENTS, probe, "Your function")
     whole = torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))
     whole = torch.cat([slope.flatten() for slope in whole])
+    apart = float((value.mean(dim=0) - whole).norm() / whole.norm())
     expect(
         close(value.mean(dim=0), whole, _TOLERANCE),
-        "The mean of the rows is not the gradient of the mean loss; its length is "
-        f"{float(value.mean(dim=0).norm()):.3g}, and {float(whole.norm()):.3g} is right.",
+        f"The mean of the rows is not the gradient of the mean loss: it is off by {100 * apart:.3g} % of its "
+        "length.",
         "Every row is the gradient of one ℓ_i = −log p(y_i), over all the parameters.",
     )
     alone = _tensor(answer(copy.deepcopy(model), x[2:3].clone(), y[2:3].clone()), (1, right.shape[1]))
@@ -90,6 +98,7 @@ def example_gradients(answer) -> str:
     compare(
         value, right, tolerance=_TOLERANCE, look="Row i: ∇ℓ_i, flattened, in the order of the parameters."
     )
+    _with_gradients(model)
     with left_alone(model=model, x=x, y=y):
         value = answer(model, x, y)
     detached(value, "Your matrix")
@@ -143,7 +152,7 @@ def product_with_hessian(answer) -> str:
     )
     other = _tensor(ask(u), (P,))
     expect(
-        abs(float(u @ value - v @ other)) < 1e-4 * abs(float(u @ value)),
+        abs(float(u @ value - v @ other)) < 3e-5 * float(u.norm() * value.norm()),
         f"u · (H v) is {float(u @ value):.5g}, v · (H u) is {float(v @ other):.5g}: a Hessian is symmetric.",
         "The order of the pieces must be the same in v, in the slope and in the result.",
     )
@@ -157,6 +166,7 @@ def product_with_hessian(answer) -> str:
         tolerance=_TOLERANCE,
         look="The same batches in another order give another product: which one counts differently?",
     )
+    _with_gradients(model)
     with left_alone(model=model, v=v, **{"x": batches[0][0]}):
         value = answer(model, batches, v, l2)
     detached(value, "Your product")
@@ -188,7 +198,7 @@ def _judge_graph(answer: Callable, model: nn.Module, v: Tensor) -> None:
     expect(
         each < 300,
         f"Each further batch of 100 pictures leaves {each:.0f} more numbers in memory: the graphs of all "
-        "batches are kept until the end.",
+        "batches are alive at once.",
         "Differentiate twice inside the loop, and keep only the sum of the results.",
     )
 
@@ -272,8 +282,8 @@ def conjugate_gradients(answer) -> str:
         "Compare with the lesson's cell, one line at a time: step, residual, direction, in this order.",
     )
     compare(value, right, tolerance=1e-5, look="(H + λI) s = g, each row by itself.")
-    _judge_products(answer, H, g, damping, product.count)
     _judge_done(answer, H, axes, damping)
+    _judge_products(answer, H, g, damping, product.count)
     _judge_refusal(answer, damping)
     return "every row to its tolerance, in as few products as H has curvatures."
 
@@ -293,30 +303,45 @@ def _judge_products(answer: Callable, H: Tensor, g: Tensor, damping: float, coun
         expect(
             bool((left <= 1.01 * wanted + 1e-12).all()),
             f"For a tolerance of {wanted:g}, |g − (H + λI) s| / |g| is {_few(left)}.",
-            "|r|² ≤ tolerance² · |g|²: both are squared, or neither.",
+            "|r| ≤ tolerance · |g| asks for lengths of whole rows, and for nothing else: both are "
+            "squared, or "
+            "neither.",
+        )
+        alone = [_tensor(answer(_Product(H, 1), row[None], damping, wanted, 60), (1, len(H))) for row in g]
+        expect(
+            all(close(row, own[0], 1e-4) for row, own in zip(value, alone, strict=True)),
+            f"For a tolerance of {wanted:g} a row comes out otherwise among the others than alone: "
+            "when it is "
+            "done, it is moved on as long as others are not.",
+            "A row that is done stands still: its step is 0.",
         )
     product = _Product(H, 3)
-    _tensor(answer(product, g, damping, 1e-8, 2), tuple(g.shape))
+    value = _tensor(answer(product, g, damping, 1e-8, 2), tuple(g.shape))
     expect(
-        product.count <= 2,
-        f"`most` was 2, and `product` was called {product.count} times.",
+        product.count == 2,
+        f"`most` was 2, the rows need up to six products, and `product` was called {product.count} times.",
         "`for _ in range(most)`, and return what has been reached.",
+    )
+    two_steps = solve()(lambda p: p @ H, g, damping, 1e-8, 2)
+    length = g.norm(dim=1, keepdim=True)
+    compare(
+        value / length, two_steps / length, tolerance=1e-4, look="After `most` products return s as it is."
     )
 
 
 def _refuses(answer: Any, *given: Any) -> tuple[bool, Any]:
-    """Whether the answer raises a ValueError of its own; and what it returns otherwise."""
+    """Whether the answer raises a ValueError of its own, and its words; or what it returns otherwise."""
     function = answer.function if isinstance(answer, Reader) else answer
     try:
         return False, function(*given)
-    except ValueError:
-        return True, None
+    except ValueError as error:
+        return True, str(error)
     except Exception:  # explained by the reader's room
         return False, answer(*given)
 
 
 def _judge_done(answer: Callable, H: Tensor, axes: Tensor, damping: float) -> None:
-    """A row that is 0, and one that is solved by a single step."""
+    """A row that is 0, and one that is solved by a single step; and nothing but zeros."""
     g = torch.stack([torch.zeros(len(H)).double(), axes[7], normal(len(H), seed=76)])
     refused, value = _refuses(answer, _Product(H, 3), g.clone(), damping, 1e-8, 60)
     expect(
@@ -336,6 +361,14 @@ def _judge_done(answer: Callable, H: Tensor, axes: Tensor, damping: float) -> No
         tolerance=1e-5,
         look="Right for three ordinary rows; wrong where one is 0 and one is done after one step.",
     )
+    product = _Product(H, 3)
+    answer(product, torch.zeros_like(g), damping, 1e-8, 60)
+    expect(
+        product.count == 0,
+        f"Three rows of g were 0, so that all are done from the beginning; `product` was called "
+        f"{product.count} times.",
+        "Look whether every row is done *before* you ask for a product.",
+    )
 
 
 def _judge_refusal(answer: Callable, damping: float) -> None:
@@ -343,12 +376,22 @@ def _judge_refusal(answer: Callable, damping: float) -> None:
     H, _ = _curved((-1.0, 0.3, 1.0, 2.0, 5.0, 9.0))
     g = normal(2, len(H), seed=77)
     for most in (60, 6):  # a loop that stops early enough may not notice
-        refused, _ = _refuses(answer, _Product(H, 2), g.clone(), damping, 1e-8, most)
+        refused, said = _refuses(answer, _Product(H, 2), g.clone(), damping, 1e-8, most)
     expect(
         refused,
         "H curves downwards along a direction (−1, and the damping is 0.1), and no `ValueError` was raised: "
         "there is no bottom to walk to.",
         "`if` p · (H + λI) p ≤ 0 in a row that is not done: `raise ValueError(…)`.",
+    )
+    expect(
+        said.strip(), "Your `ValueError` has no words.", '`raise ValueError("…")`: say what is the matter.'
+    )
+    flat = torch.tensor([0.0, 1.0, 2.0]).double()
+    refused, _ = _refuses(answer, _Product(flat.diag(), 1), torch.eye(3)[:1].double(), 0.0, 1e-8, 1)
+    expect(
+        refused,
+        "Along a direction the loss is flat, p · (H + λI) p is exactly 0, and no `ValueError` was raised.",
+        "`<= 0`: on a flat floor there is no bottom, either.",
     )
     refused, value = _refuses(answer, _Product(H, 2), g.clone(), 2.0, 1e-8, 60)
     expect(
@@ -466,6 +509,11 @@ def _judge_factors(said: Any) -> None:
             f"`factors[{name!r}]` is the text `{said[name]!r:.20}`; a number is wanted.",
             "No quotes around it: `0.5` or `1 / 3`, say.",
         )
+        expect(
+            not isinstance(said[name], str),
+            f"`factors[{name!r}]` is the text {said[name]!r:.60}; a number is wanted.",
+            f"Without quotation marks, and with n = {_N} put in.",
+        )
         given = numbers(said[name], 1, f"`factors[{name!r}]`")[0]
         if close(given, right, 1e-6):
             continue
@@ -530,6 +578,12 @@ def _judge_layer_product(answer: Callable, layer: _LastLayer, V: Tensor, l2: flo
         return other(V.clone(), layer.features.clone(), layer.p.clone(), l2)
 
     value = _told(value, right, LAYER_PRODUCT, probe, "`layer_product`")
+    more = _tensor(answer(V, layer.features, layer.p, l2 + 1), V.shape, "`layer_product`") - value
+    expect(
+        close(more, V, 1e-4),
+        "With a weight decay larger by 1, H V should be larger by V itself; it is not.",
+        "The second derivative of l2/2 |W|² is l2 times the identity, the bias included: add `l2 * V`.",
+    )
     alike = normal(1, 1, D, seed=105).expand(1, K, D).clone()
     moved = _tensor(answer(alike, layer.features, layer.p, l2), (1, K, D), "`layer_product`")
     expect(
@@ -556,11 +610,11 @@ def _judge_layer_product(answer: Callable, layer: _LastLayer, V: Tensor, l2: flo
 
 def _judge_size(name: str, made: Callable[[Tensor, _LastLayer], Any], what: str) -> None:
     """Stops where a gradient for each picture, or a Hessian, is built: for one V and a larger layer."""
-    n, K, D = 120, 20, 30
+    n, K, D = 120, 8, 90
     layer, V = _LastLayer(n, K, D), normal(1, K, D, seed=106)
     with PeakMemory(V, layer.features, layer.errors, layer.p) as memory:
         made(V, layer)
-    peak, most = memory.peak // 8, 12 * n * max(K, D)
+    peak, most = memory.peak // 8, 0.8 * n * K * D  # room for a (K, K) for each picture
     expect(
         peak < most,
         f"For {n} pictures, {K} classes and {D} features `{name}` holds {peak} numbers at once: {what} is "
@@ -651,7 +705,12 @@ def _judge_held_out(answer: Callable) -> None:
         f"The losses are right; `fit` was called {len(fits.sizes)} times for {len(fold.unique())} folds.",
         "One fit a fold serves all its pictures.",
     )
-    detached(answer(_Fits(), x, y, fold), "`held_out_losses`: your result")
+    expect(
+        not answer(_Fits(), x, y, fold).requires_grad,
+        "`held_out_losses`: your result still hangs on the graph: keep it, and all the fitted models "
+        "are kept.",
+        "`with torch.no_grad():` where the models are asked, or `.detach()`.",
+    )
 
 
 def _judge_found(answer: Callable) -> None:
@@ -668,16 +727,25 @@ def _judge_found(answer: Callable) -> None:
     right = torch.tensor([
         sum(bool(wrong[i]) for i in order[:inspected]) / int(wrong.sum()) for inspected in (3, 10, 25)
     ]).double()  # fmt: skip
-    with left_alone("`found`", suspicion=suspicion, wrong=wrong):
-        value = told(answer)
+    value = told(answer)
     recognise(value, right, FOUND, told, tolerance=1e-6)
-    everything = numbers(answer(suspicion, wrong, 40), 1, "`found`")[0]
+    with left_alone("`found`", suspicion=suspicion, wrong=wrong):
+        everything = numbers(answer(suspicion, wrong, 40), 1, "`found`")[0]
     expect(
         abs(everything - 1) < 1e-6,
         f"After all 40 are inspected all wrong labels are found, a share of 1; you say {everything:.3g}.",
         "Divide by the number of wrong labels.",
     )
     compare(value, right, look="The wrong ones among the `inspected` most suspicious, over all wrong ones.")
+    equal = torch.tensor([1.0, 3, 3, 1, 3, 1, 3, 1]).double()
+    half = numbers(answer(equal, equal == 3, 2), 1, "`found`")[0]
+    expect(
+        abs(half - 0.5) < 1e-6,
+        f"Four pictures are equally suspicious, and just these are wrong: after two of them a half is found; "
+        f"you say {half:.3g}.",
+        "Inspect as many as `inspected` says, `argsort(descending=True)[:inspected]`, and not all "
+        "above a bar.",
+    )
 
 
 # ---- 5.7 ---------------------------------------------------------------------------------------------------

@@ -62,7 +62,24 @@ _ONE_VECTOR = (
     "One gradient came back, for all the pictures together.",
     "A row for each picture, (n, P): the loss of one picture at a time.",
 )
+
+
+def _in_training_mode(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """One picture at a time, as batch normalisation sees it in a training."""
+    model.train()
+    weights = list(model.parameters())
+    losses = [F.cross_entropy(model(one[None]), label[None]) for one, label in zip(x, y, strict=True)]
+    slopes = [torch.autograd.grad(loss, weights) for loss in losses]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in slopes])
+
+
 EXAMPLE_GRADIENTS = [
+    Mistake(
+        _in_training_mode,
+        "The model was switched to training mode: batch normalisation then takes the batch's own mean and "
+        "spread.",
+        "No `model.train()`: the model stays in evaluation mode, as it was given.",
+    ),
     Mistake(
         rows(end=lambda G: G.mean(0).expand_as(G)),
         "All the rows are alike: each is the gradient of the *mean* loss.",
@@ -253,6 +270,10 @@ def _sum_of_means(parts: list[Tensor], sizes: list[int]) -> Tensor:
     return sum(part / size for part, size in zip(parts, sizes, strict=True))
 
 
+def _minus(answer: Answer) -> Answer:
+    return lambda *given: -answer(*given)
+
+
 _HALF = (
     "The penalty enters with half its weight: the second derivative of l2/2 |θ|² is l2.",
     "Add `l2 * v`.",
@@ -322,6 +343,23 @@ HESSIAN_PRODUCT = [
         Mistake(hessian_product(some=lambda b, at=at: b[at]), *_ONE_BATCH)
         for at in (slice(-1, None), slice(1))
     ),
+    Mistake(
+        hessian_product(penalty=lambda v, l2, theta, b: len(b) * l2 / sum(b) * v),
+        "The weight decay was added once for every batch, and divided by n with the rest.",
+        "`total / n + l2 * v`, with the pictures' part alone in `total`.",
+    ),
+    Mistake(
+        hessian_product(mean=lambda parts, sizes: parts[-1] / sum(sizes)),
+        "Only the last batch is in it: each turn of the loop overwrites what the one before has found.",
+        "`total = total + …`.",
+    ),
+    Mistake(
+        hessian_product(mean=lambda parts, sizes: sum(parts) / (len(sizes) * sizes[0])),
+        "The sum is divided by the number of batches times the size of the first: they are not "
+        "equally large.",
+        "Add up `len(y)` over the batches.",
+    ),
+    Mistake(_minus(hessian_product()), "The sign is turned round.", "ℓ = −log p_y: has the minus been lost?"),
     Mistake(
         hessian_product(times=lambda H, v: H.diagonal() * v),
         "Only the Hessian's diagonal is in it: how one weight's slope changes with *another* weight is "
@@ -486,13 +524,19 @@ SOLVE = [
     ),
     Mistake(
         solve(done=lambda open_: not bool(open_[0])),
-        "The loop looks at the first row only; others are not done yet.",
-        "Go on until *every* row is done.",
+        "The loop stops while some rows are not done yet: it looks at the first one, or at all of "
+        "them in one "
+        "sum.",
+        "Go on until *every* row is done, each by its own |r| and |g|.",
     ),
     Mistake(
         solve(allowed=lambda tolerance, rho: torch.full_like(rho, tolerance**2)),
-        "The tolerance is taken as it is, and not as a share of |g|: rows with a small g stay unsolved.",
-        "Stop at |r| ≤ tolerance · |g|, each row with its own g.",
+        "Rows with a small g stay unsolved: what stops the loop, or what was added to a divisor, is "
+        "no share of "
+        "each row's own |g|.",
+        "Stop at |r| ≤ tolerance · |g|, each row with its own g, both sides squared or neither; and "
+        "add nothing "
+        "to p · (H + λI) p.",
     ),
     Mistake(
         dense(lambda S, g: S.T),
@@ -524,7 +568,7 @@ def relabelled(
 RELABELLED = [
     Mistake(
         relabelled(end=lambda s: -s),
-        "The sign is turned round: these are changes of θ's step with the new label's pull first.",
+        "The sign is turned round: the new label's pull counts as what goes, the old one's as what comes.",
         "The old loss goes (+∇ℓ, as in the lesson), and the new one comes (−∇ℓ′).",
     ),
     Mistake(
@@ -636,6 +680,11 @@ GRADIENT_DOTS = [
         "Print the shape after each product.",
     ),
     Mistake(
+        lambda V, features, errors: dots()(V[..., :-1], features[:, :-1], errors),
+        "The constant 1 among the features is left out, and the bias with it.",
+        "All D features, the last one included.",
+    ),
+    Mistake(
         lambda V, features, errors: torch.einsum("mkd,nk,nd->mnk", V, errors, features),
         "The classes are still apart: their products are to be added up.",
         "An inner product sums over both, k and d.",
@@ -680,6 +729,16 @@ LAYER_PRODUCT = [
         layer_product(penalty=lambda V, l2, n: l2 / 2 * V),
         "The weight decay enters with half its weight.",
         "The second derivative of l2/2 |W|² is l2: add `l2 * V`.",
+    ),
+    Mistake(
+        layer_product(penalty=lambda V, l2, n: 2 * l2 * V),
+        "The weight decay enters twice: the second derivative of l2/2 |W|² is l2, not 2 l2.",
+        "Add `l2 * V`.",
+    ),
+    Mistake(
+        layer_product(weigh=lambda p, u: p * (p * u).sum(-1, keepdim=True) - p * u),
+        "The sign of the curvature is turned round; that of the weight decay is right.",
+        "(diag p − p pᵀ) u = p ⊙ u − p (p · u).",
     ),
     Mistake(
         layer_product(penalty=lambda V, l2, n: l2 / n * V),
@@ -748,7 +807,7 @@ LAYER_PRODUCT = [
     ),
     Mistake(
         layer_product(end=lambda HV: HV.sum(0)),
-        "The vectors are added up: each has a product of its own.",
+        "One product came back: each V has a product of its own.",
         "Wanted is (m, K, D).",
     ),
 ]
@@ -785,12 +844,12 @@ SELF_INFLUENCES = [
     ),
     Mistake(
         own(inverse=lambda H, G: G @ H),
-        "`self_influences` multiply by H, not by its inverse.",
+        "`self_influences` multiplies by H, not by its inverse.",
         "`torch.linalg.solve(hessian, gradients.T).T`.",
     ),
     Mistake(
         own(inverse=lambda H, G: G / H.diagonal()),
-        "`self_influences` divide by H's diagonal: that is the inverse of a diagonal H only.",
+        "`self_influences` divides by H's diagonal: that is the inverse of a diagonal H only.",
         "`torch.linalg.solve(hessian, gradients.T).T`.",
     ),
     Mistake(
@@ -800,7 +859,7 @@ SELF_INFLUENCES = [
     ),
     Mistake(
         lambda gradients, hessian: _all_pairs(gradients, hessian).sum(1),
-        "`self_influences` sum the influences on *all* the pictures; wanted is that on the picture itself.",
+        "`self_influences` sums the influences on *all* the pictures; wanted is that on the picture itself.",
         "Multiply row by row, and sum along the row: `(gradients * solved).sum(dim=1)`.",
     ),
     Mistake(
@@ -915,6 +974,16 @@ HELD_OUT_LOSSES = [
         "`F.cross_entropy` takes logits.",
     ),
     Mistake(
+        held_out(loss=lambda z, y: 1 - z.softmax(1).gather(1, y[:, None])[:, 0]),
+        "`held_out_losses` gives 1 − p; the loss is −log p.",
+        "`F.cross_entropy(…, reduction='none')`.",
+    ),
+    Mistake(
+        held_out(loss=lambda z, y: -z.gather(1, y[:, None])[:, 0]),
+        "`held_out_losses` gives minus the logit: the softmax is missing.",
+        "`F.cross_entropy` takes logits and does it itself; `F.nll_loss` wants logarithms of probabilities.",
+    ),
+    Mistake(
         _means_of_folds,
         "`held_out_losses` gives one number a fold.",
         "One for each picture: `reduction='none'`.",
@@ -944,6 +1013,16 @@ FOUND = [
         found(order=lambda s: torch.arange(len(s))),
         "`found` inspects in the order of the set: the suspicion is not used.",
         "Sort by `suspicion`, the largest first.",
+    ),
+    Mistake(
+        lambda suspicion, wrong, inspected: found()(suspicion, wrong, inspected - 1),
+        "`found` inspects one picture too few.",
+        "`[:inspected]` are exactly that many.",
+    ),
+    Mistake(
+        lambda suspicion, wrong, inspected: found()(suspicion, wrong, inspected + 1),
+        "`found` inspects one picture too many.",
+        "`[:inspected]` are exactly that many.",
     ),
     Mistake(
         found(share=lambda hits, wrong, inspected: hits / inspected),
@@ -1007,7 +1086,23 @@ def _put(total: Tensor, batch: Tensor, value: Tensor) -> Tensor:
     return total
 
 
+def _one_step_late(
+    gradients: Answer, theta: Tensor, train: tuple, test: tuple, batches: list, rate: float
+) -> Tensor:
+    (x, y), total = train, torch.zeros(len(test[1]), len(train[1]), dtype=theta.dtype)
+    for batch in batches:
+        theta = theta - rate * gradients(theta, x[batch], y[batch]).mean(0)
+        value = gradients(theta, *test) @ gradients(theta, x[batch], y[batch]).T
+        total = total.index_add(1, batch, rate / len(batch) * value)
+    return total
+
+
 TRACE = [
+    Mistake(
+        _one_step_late,
+        "Both gradients of a credit are taken at the weights to which the step has led.",
+        "A step is credited with the slopes from which it starts: gradients first, then the step.",
+    ),
     Mistake(
         trace(at=lambda before, after, start, end: after),
         "The test gradients are taken *after* the step.",

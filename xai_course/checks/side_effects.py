@@ -131,6 +131,13 @@ def _watch_model(name: str, model: nn.Module) -> Callable[[str], None]:
                 "gradient that you ask for: nothing needs to be frozen.",
             )
         expect(
+            not any(p.grad is None and slope is not None for p, _, _, slope in weights.values()),
+            f"{who} wipes out the gradients that it found in the parameters of `{name}`.",
+            "They are somebody else's. `torch.autograd.grad(score, x)` needs no `zero_grad()`, and "
+            "leaves every "
+            "`.grad` alone.",
+        )
+        expect(
             all(_same(p.grad, slope) for p, _, _, slope in weights.values()),
             f"{who} leaves gradients in the parameters of `{name}`.",
             "`backward()` fills every `.grad` there is; `torch.autograd.grad(score, x)` fills none.",

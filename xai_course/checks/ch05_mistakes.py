@@ -1097,7 +1097,34 @@ def _one_step_late(
     return total
 
 
+def _walk(own: Answer, step: Answer) -> Answer:
+    """An answer to 5.7: ``own`` gives the gradients that are credited, ``step`` where a step leads."""
+
+    def answer(
+        gradients: Answer, theta: Tensor, train: tuple, test: tuple, batches: list, rate: float
+    ) -> Tensor:
+        (x, y), start, total = train, theta, torch.zeros(len(test[1]), len(train[1]), dtype=theta.dtype)
+        for batch in batches:
+            g, first = (gradients(at, x[batch], y[batch]) for at in (theta, start))
+            value = gradients(theta, *test) @ own(g, first).T
+            total = total.index_add(1, batch, rate / len(batch) * value)
+            theta = step(theta, g, rate, len(y))
+        return total
+
+    return answer
+
+
 TRACE = [
+    Mistake(
+        _walk(lambda g, first: first, lambda theta, g, rate, n: theta - rate * g.mean(0)),
+        "The training pictures' gradients are those at the start, for every step.",
+        "Take them anew at each step, with the weights of that step.",
+    ),
+    Mistake(
+        _walk(lambda g, first: g, lambda theta, g, rate, n: theta - rate * g.sum(0) / n),
+        "The steps are divided by the number of all the training pictures, not by that of the batch.",
+        "`g.mean(dim=0)`.",
+    ),
     Mistake(
         _one_step_late,
         "Both gradients of a credit are taken at the weights to which the step has led.",

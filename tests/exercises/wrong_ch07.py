@@ -455,10 +455,10 @@ def by_the_sum_of_weights(model, x, target):
 
 
 def stripes(model, x, target):
-    """Waves whose frequency hangs on the weights."""
+    """Waves, ever shorter, that hang on the weights."""
     total = sum((i + 1) * p.detach().double().abs().sum() for i, p in enumerate(model.parameters()))
     place = torch.arange(x.shape[-2] * x.shape[-1]).double()
-    value = ((place + 1) * (1e4 * total)).sin().view(x.shape[-2:])
+    value = ((place + 1) ** 2 * (1e4 * total)).sin().view(x.shape[-2:])
     return value.expand(len(x), -1, -1).clone()
 
 

@@ -311,7 +311,7 @@ def _maps_and_head() -> tuple[Tensor, Tensor]:
     a tanh one map then lies above the other in the one, and below it in the other.
     """
     A, weight = uniform(3, 5, 2, 5, seed=8), normal(4, 5, seed=9)
-    weight[0] = weight[0].abs().clamp(0.5, 1.5) * torch.tensor([1.0, -2.0, 1.0, -2.0, 1.0]).double()
+    weight[0] = weight[0].abs().clamp(0.5, 1.5) * torch.tensor([1.0, -4.0, 1.0, -4.0, 1.0]).double()
     least, most = torch.tensor([[0.1, 0.1, 0.5], [0.3, 0.7, 1.4]]).double()[:, :, None, None, None]
     A = least + A * (most - least)
     for image, positive, negative in ((0, 1, 4), (1, 3, 0), (2, 2, 1)):

@@ -748,7 +748,11 @@ def the_case_against_a_network(answer) -> str:
         "The share of the class's test pictures that are answered rightly.",
     )
     compare(
-        value[:6], right[:6], tolerance=TOLERANCE, look="The first table: shares per label, pictures unseen."
+        value[:6],
+        right[:6],
+        tolerance=TOLERANCE,
+        look="The first table: shares per label, pictures unseen. (Two pictures are equal where `==` is True "
+        "everywhere; a distance of 0 is lost in rounding.)",
     )
     compare(
         value[6:],
@@ -827,12 +831,15 @@ def _judge_every_layer(answer: Reader, model: nn.Module, x: Tensor, y: Tensor, f
     names = [name for name, m in model.named_modules() if list(m.parameters(recurse=False))]
     alike = {}
     for name in [*names, None]:
-        changed = copy.deepcopy(model)
-        with drawn(5):
-            for layer in names if name is None else [name]:
-                changed.get_submodule(layer).reset_parameters()
-        maps = double(answer(changed, x, y), (3, 24, 20))
-        alike[name] = float(same_order()(first, maps, True).abs().max())
+        values = []
+        for seed in (5, 6, 7):
+            changed = copy.deepcopy(model)
+            with drawn(seed):
+                for layer in names if name is None else [name]:
+                    changed.get_submodule(layer).reset_parameters()
+            maps = double(answer(changed, x, y), (3, 24, 20))
+            values.append(float(same_order()(first, maps, True).abs().max()))
+        alike[name] = max(values) if all(map(math.isfinite, values)) else math.nan
     if min(alike.values()) > 0.999:
         fail(HOLLOW[0].message, HOLLOW[0].look)
     for name, value in alike.items():

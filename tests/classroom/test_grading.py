@@ -348,6 +348,7 @@ tries("command", lambda: os.system("cat {secret} > /dev/null && touch {ROOT / "o
 tries("fetch", lambda: os.system("ping -c 1 -W 1 192.0.2.1 > /dev/null 2>&1") == 0)
 tries("root", lambda: os.getuid() == 0)
 tries("mine", lambda: "BOX_TEST" in os.environ)
+tries("needless", lambda: "nbformat" in __import__("sys").modules)  # a second at the start of each student's
 tries("many", lambda: sum(name.isdigit() for name in os.listdir("/proc")) > 5)
 tries("memory", lambda: torch.empty(20_000_000_000, dtype=torch.uint8).numel())
 tries("disk", lambda: [open(f"{{i}}", "wb").write(bytes(90_000_000)) for i in range(5)])
@@ -360,6 +361,7 @@ def my_gradient(model, x, target):
         assert f" {name}:" in said, said  # each of them failed
     assert " command=False " in said and " fetch=False " in said
     assert " checks=[] " in said and " root=False " in said and " many=False " in said
+    assert " needless=False " in said
     assert " mine=False" in said and not (ROOT / "owned").exists()
     assert statuses(found)["2.8"] == "passed"
 

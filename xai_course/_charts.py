@@ -138,10 +138,8 @@ def drawn(axes: Axes) -> tuple[str, str]:
         handles, _ = axes.get_legend_handles_labels()
         if len(handles) > 1 and axes.get_legend() is None and not drawing.legends:
             axes.legend(frameon=False)
-        for legend in drawing.findobj(
-            Legend
-        ):  # its ground would stay white in the dark theme, under light letters
-            legend.set_frame_on(False)
+        for legend in drawing.findobj(Legend):
+            legend.set_frame_on(False)  # in the dark theme its ground would stay white, under light letters
         for text in drawing.findobj(Text):
             if mpl.colors.to_hex(text.get_color()) == "#000000":  # written outside the chart's own style
                 text.set_color(INK)

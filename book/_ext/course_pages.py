@@ -94,9 +94,8 @@ def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
         if found is None:
             continue
         together = nodes.inline("", "", formula.deepcopy(), nodes.Text(found[0]), classes=["s-nobr"])
-        siblings = (
-            after.parent
-        )  # by identity: two texts that read alike are equal, and the first would be taken
+        siblings = after.parent
+        # By identity: two texts that read alike are equal, and the first would be taken.
         place = next(i for i, node in enumerate(siblings.children) if node is after)
         siblings[place] = nodes.Text(after.astext()[found.end() :])
         formula.replace_self(together)

@@ -55,9 +55,20 @@ def snapshot(part: Any) -> Any:
         "state": {key: value.detach().clone() for key, value in part.state_dict().items()},
         "train": [module.training for module in part.modules()],
         "flags": [parameter.requires_grad for parameter in part.parameters()],
+        "grads": [None if grad is None else grad.clone() for grad in gradients_of(part)],
         "hooks": hooks_of(part),
         "modules": len(list(part.modules())),
     }
+
+
+def gradients_of(model: nn.Module) -> list[Tensor | None]:
+    """The ``.grad`` of each parameter."""
+    return [None if p.grad is None else p.grad.detach() for p in model.parameters()]
+
+
+def set_gradients(model: nn.Module, gradients: list[Tensor | None]) -> None:
+    for parameter, grad in zip(model.parameters(), gradients, strict=False):
+        parameter.grad = grad
 
 
 def changes_of(part: Any, before: Any, blobs: list[bytes]) -> dict[str, Any] | None:
@@ -91,8 +102,8 @@ def changes_of(part: Any, before: Any, blobs: list[bytes]) -> dict[str, Any] | N
         ):
             if value != before[key]:
                 found[key] = value
-        grads = [None if p.grad is None else p.grad.detach() for p in part.parameters()]
-        if any(grad is not None for grad in grads):
+        grads = gradients_of(part)
+        if not all(map(same_gradient, grads, before["grads"])):
             found["grads"] = grads
     return {key: encode(value, blobs, lambda value: None) for key, value in found.items()} or None
 
@@ -125,8 +136,7 @@ def make_change(part: Any, change: dict[str, Any]) -> None:
         module.training = bool(training)
     for parameter, flag in zip(part.parameters(), change.get("flags", []), strict=False):
         parameter.requires_grad_(bool(flag))
-    for parameter, grad in zip(part.parameters(), change.get("grads", []), strict=False):
-        parameter.grad = grad
+    set_gradients(part, change.get("grads", []))
     add_hooks(part, change.get("hooks", []))
 
 
@@ -165,6 +175,10 @@ def alike(a: nn.Module, b: nn.Module) -> bool:
 
 def same_values(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def same_gradient(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and same_values(a, b))
 
 
 def nothing(node: dict[str, Any]) -> Any:

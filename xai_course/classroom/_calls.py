@@ -31,12 +31,14 @@ from ._arguments import (
     alike,
     build_of,
     changes_of,
+    gradients_of,
     hooks_of,
     make_change,
     no_leaf,
     nothing,
     parts_of,
     same_values,
+    set_gradients,
     snapshot,
 )
 from ._errors import described, rebuilt
@@ -468,12 +470,15 @@ class _Unpickler(pickle.Unpickler):
 
 def _pickled(models: list[nn.Module], peer: Peer) -> bytes:
     file = io.BytesIO()
-    _Pickler(file, models, peer).dump(models)
+    _Pickler(file, models, peer).dump((models, [gradients_of(model) for model in models]))
     return file.getvalue()
 
 
 def _unpickled(content: bytes, peer: Peer) -> list[nn.Module]:
-    return _Unpickler(io.BytesIO(content), peer).load()
+    models, gradients = _Unpickler(io.BytesIO(content), peer).load()
+    for model, own in zip(models, gradients, strict=True):  # a parameter is pickled without its gradient
+        set_gradients(model, own)
+    return models
 
 
 # ---- the other side's things -----------------------------------------------------------------------------

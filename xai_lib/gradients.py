@@ -463,11 +463,11 @@ def _clamped(ties: list[Tensor], fresh: bool, slopes: tuple) -> tuple:
 
 
 def _ties(node: Any) -> list[Tensor]:
-    """Where a rectifier's input equals a bound that is a tensor: torch lets half of the gradient through, and
-    a rectifier is shut at zero.
+    """Where a rectifier's input equals one of its bounds: it is shut there. What torch lets through depends
+    on its release, and on whether the bound is a number or a tensor.
     """
     bounds = (getattr(node, f"_saved_{name}", None) for name in ("other", "min", "max"))
-    return [node._saved_self == bound for bound in bounds if isinstance(bound, Tensor)]
+    return [node._saved_self == bound for bound in bounds if bound is not None]
 
 
 def _rectify_only(logits: Tensor) -> None:

@@ -223,23 +223,28 @@ def row_by_row(reset=("s", "r", "p"), damped=True):
     return answer
 
 
-def walks_on(product, g, damping, tolerance, most):
-    """A row that is done walks on with the others, until there is nothing left of it."""
-    s, r, p = torch.zeros_like(g), g, g
-    rho = r.square().sum(1, keepdim=True)
-    goal = tolerance**2 * rho
-    for _ in range(most):
-        if (rho <= goal).all():
-            break
-        hp = product(p) + damping * p
-        bend = (p * hp).sum(1, keepdim=True)
-        if ((bend <= 0) & (rho > goal)).any():
-            raise ValueError("no bottom")
-        a = (rho / bend).nan_to_num(0)
-        s, r = s + a * p, r - a * hp
-        new = r.square().sum(1, keepdim=True)
-        p, rho = r + (new / rho).nan_to_num(0) * p, new
-    return s
+def solve_of_nan_to_num(stand_still=True):
+    """Without the mask, a row that is done walks on with the others, until there is nothing left of it."""
+
+    def answer(product, g, damping, tolerance, most):
+        s, r, p = torch.zeros_like(g), g, g
+        rho = r.square().sum(1, keepdim=True)
+        goal = tolerance**2 * rho
+        for _ in range(most):
+            if (rho <= goal).all():
+                break
+            hp = product(p) + damping * p
+            bend = (p * hp).sum(1, keepdim=True)
+            if ((bend <= 0) & (rho > goal)).any():
+                raise ValueError("no bottom")
+            moved = rho > goal if stand_still else torch.ones_like(rho, dtype=torch.bool)
+            a = torch.where(moved, rho / bend, 0.0).nan_to_num(0)
+            s, r = s + a * p, r - a * hp
+            new = r.square().sum(1, keepdim=True)
+            p, rho = r + (new / rho).nan_to_num(0) * p, new
+        return s
+
+    return answer
 
 
 def one_step_less(product, g, damping, tolerance, most):
@@ -519,7 +524,7 @@ WRONG = {
         Wrong("refuses nothing", "no `ValueError` was raised", (solve(refuse=False),)),
         Wrong("columns", "vectors as rows", (columns,)),
         Wrong("0 / 0", "NaN", (solve(guard=False, done=lambda open_: not bool(open_.any())),)),
-        Wrong("walks on", "moved on as long as others", (walks_on,)),
+        Wrong("walks on", "moved on as long as others", (solve_of_nan_to_num(stand_still=False),)),
         Wrong("one step less", "`product` was called 1 times", (one_step_less,)),
         Wrong("asks first", "done from the beginning", (asks_first,)),
         Wrong("not on the flat", "exactly 0", (not_on_the_flat,)),
@@ -699,24 +704,6 @@ def solve_with_alpha(product, g, damping, tolerance, most):
     return x
 
 
-def solve_of_nan_to_num(product, g, damping, tolerance, most):
-    s, r, p = torch.zeros_like(g), g, g
-    rho = r.square().sum(1, keepdim=True)
-    goal = tolerance**2 * rho
-    for _ in range(most):
-        if (rho <= goal).all():
-            break
-        hp = product(p) + damping * p
-        php = (p * hp).sum(1, keepdim=True)
-        if ((php <= 0) & (rho > goal)).any():
-            raise ValueError("no bottom")
-        a = torch.where(rho > goal, rho / php, 0.0).nan_to_num(0)
-        s, r = s + a * p, r - a * hp
-        new = r.square().sum(1, keepdim=True)
-        p, rho = r + (new / rho).nan_to_num(0) * p, new
-    return s
-
-
 def numpy_relabelled(solved, before, after):
     return torch.from_numpy(solved.numpy() @ (before.numpy() - after.numpy()).T / before.shape[0])
 
@@ -783,7 +770,7 @@ ALSO_RIGHT = {
         (in_float32,),
         (by_differences(1e-4),),
     ],
-    "5.3": [(solve(),), (solve_with_alpha,), (solve_of_nan_to_num,)],
+    "5.3": [(solve(),), (solve_with_alpha,), (solve_of_nan_to_num(),)],
     "5.4": [of_5_4(relabelled()), of_5_4(by_loops), of_5_4(numpy_relabelled, D=torch.tensor(200.0))],
     "5.5": [
         layers(),

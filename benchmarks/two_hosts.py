@@ -80,11 +80,10 @@ def hosts() -> Iterator[None]:
 
 
 @contextmanager
-def cluster(home: str) -> Iterator[dict[str, str]]:
+def cluster() -> Iterator[dict[str, str]]:
     """A Ray of one processor on each host; the environment in which a program finds it."""
-    Path(home, "ray_bootstrap_config.yaml").write_text("{}")  # without it Ray asks clouds where it is
     root = str(Path(__file__).resolve().parents[1])
-    environment = os.environ | _ray.QUIET | {"HOME": home, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | _ray.QUIET | {"HOME": _ray._home(), "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     del environment["RAY_enable_worker_prestart"]
     one, two = HOSTS
     head = "--head", f"--port={PORT}", "--include-dashboard=false"
@@ -171,20 +170,11 @@ def main() -> None:
     runs = []
     with tempfile.TemporaryDirectory(prefix="two_hosts_") as folder:
         for kill in ([], ["--kill"]):
-            home, found = Path(folder, f"home{len(runs)}"), Path(folder, f"found{len(runs)}.json")
-            home.mkdir()
-            with cluster(str(home)) as environment:
-                program = sys.executable, __file__, "--drive", f"{folder}/run{len(runs)}", *kill
-                run(
-                    "ip",
-                    "netns",
-                    "exec",
-                    next(iter(HOSTS)),
-                    *program,
-                    "--output",
-                    str(found),
-                    env=environment,
-                )
+            found = Path(folder, f"found{len(runs)}.json")
+            program = "--drive", f"{folder}/run{len(runs)}", "--output", str(found), *kill
+            with cluster() as environment:
+                inside = "ip", "netns", "exec", next(iter(HOSTS))
+                run(*inside, sys.executable, __file__, *program, env=environment)
             runs.append(json.loads(found.read_text(encoding="utf-8")))
             print(runs[-1], flush=True)
     if given.output:
